@@ -1,0 +1,1 @@
+"""The cache library: typed caches over Redis, honest under invalidation."""

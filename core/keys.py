@@ -1,0 +1,126 @@
+"""The names of all that Stoker keeps in Redis, in one place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from stoker.core.errors import UsageError
+
+#: Characters in a type's name; no colon, so `type:key` is split at its first one.
+_TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+#: The longest logical key, in characters. Longer ones are for the caller to hash.
+MAX_KEY_LENGTH = 512
+
+
+def check_type_name(name: str) -> str:
+    """Return `name` if a cache type may be called so, else raise `UsageError`."""
+    if not _TYPE_NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} can't name a cache type: use a lower-case letter, then up to 63 of a-z, 0-9 and _"
+        )
+    return name
+
+
+def check_key(key: str) -> str:
+    """Return `key` if an entry may be stored under it, else raise `UsageError`."""
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise UsageError(f"a key has 1 to {MAX_KEY_LENGTH} characters, this one {len(key)}: hash long texts")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Builds the Redis keys below one prefix; docs/wire-format.md lists them with their bounds."""
+
+    prefix: str = "stoker"
+
+    @property
+    def log(self) -> str:
+        """The invalidation log (a stream, bounded by the sweep)."""
+        return f"{self.prefix}:log"
+
+    @property
+    def fence(self) -> str:
+        """Beside the log: `<epoch>:<id>`, the epoch and the position below which commits are refused."""
+        return f"{self.prefix}:fence"
+
+    @property
+    def events(self) -> str:
+        """The stream on which other services publish events (bounded by MAXLEN)."""
+        return f"{self.prefix}:events"
+
+    @property
+    def dead_events(self) -> str:
+        """Events that could not be read, each with the reason (a stream, bounded by MAXLEN)."""
+        return f"{self.prefix}:events:dead"
+
+    def entry(self, cache_type: str, key: str) -> str:
+        """An entry (a string with a TTL); the braces keep entry and lease in one Cluster slot."""
+        return f"{self.prefix}:e:{{{cache_type}:{key}}}"
+
+    def lease(self, cache_type: str, key: str) -> str:
+        """The right to load a key (a string with a TTL), in the entry's own slot."""
+        return f"{self.prefix}:l:{{{cache_type}:{key}}}"
+
+    def entry_pattern(self, cache_type: str) -> str:
+        """A SCAN pattern over all entries of a type."""
+        return f"{glob_escape(self.prefix)}:e:{{{cache_type}:*"
+
+    def hot(self, cache_type: str, bucket: int) -> str:
+        """Access counts of one time bucket (a sorted set, bounded, with a TTL)."""
+        return f"{self.prefix}:hot:{cache_type}:{bucket}"
+
+    def recipe(self, cache_type: str) -> str:
+        """Recipes of hot keys (a hash of key to recipe, bounded, with a TTL)."""
+        return f"{self.prefix}:recipe:{cache_type}"
+
+    def hits(self, bucket: int) -> str:
+        """Counters of one time bucket (a hash of `type|process|counter`, with a TTL)."""
+        return f"{self.prefix}:hits:{bucket}"
+
+    def rate(self, cache_type: str) -> str:
+        """Hit rates as last computed (a hash of window to rate, with a TTL)."""
+        return f"{self.prefix}:rate:{cache_type}"
+
+    @property
+    def rates(self) -> str:
+        """SCAN pattern over the computed hit rates of all types."""
+        return f"{glob_escape(self.prefix)}:rate:*"
+
+    @property
+    def paused(self) -> str:
+        """The types whose warming is paused (a hash of type to reason, as many as types)."""
+        return f"{self.prefix}:paused"
+
+    def process(self, component: str, identity: str) -> str:
+        """A running component's heartbeat (a hash with a TTL)."""
+        return f"{self.prefix}:process:{component}:{identity}"
+
+    def run(self, job: str, run_id: str) -> str:
+        """What one run of a job planned, did and failed at (a hash with a TTL)."""
+        return f"{self.prefix}:run:{job}:{run_id}"
+
+    def runs(self, job: str) -> str:
+        """The newest runs of a job (a list of ids, bounded, with a TTL)."""
+        return f"{self.prefix}:runs:{job}"
+
+    @property
+    def beat(self) -> str:
+        """The beat leader's lease (a string with a TTL)."""
+        return f"{self.prefix}:beat:leader"
+
+    @property
+    def beat_last(self) -> str:
+        """When each schedule entry last ran (a hash of entry to unix time, as many as entries)."""
+        return f"{self.prefix}:beat:last"
+
+
+def glob_escape(text: str) -> str:
+    """Escape a text so that a glob pattern holding it matches just that text.
+
+    >>> glob_escape("user:[1]*")
+    'user:\\\\[1\\\\]\\\\*'
+    """
+    return re.sub(r"([*?\[\]^\\-])", r"\\\1", text)

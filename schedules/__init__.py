@@ -1,0 +1,1 @@
+"""The schedule: what runs when, from YAML to beat entries."""

@@ -1,0 +1,1 @@
+"""Celery tasks, each of which calls one thing of the cache library."""

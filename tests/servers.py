@@ -1,0 +1,90 @@
+"""Real servers as child processes, each on a free port with its files in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+import redis
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def redis_program() -> str:
+    """The server under test: $STOKER_TEST_SERVER, one on PATH, or the one that a wheel brings."""
+    found = os.environ.get("STOKER_TEST_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
+    if found:
+        return found
+    from stoker.worker.embedded import find_server
+
+    return str(find_server())
+
+
+class RedisServer:
+    """A Redis (or Valkey) process that a test may freeze, kill and start again on the same port."""
+
+    def __init__(self, *options: str) -> None:
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="stoker-test-redis-"))
+        self.options = options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """A plain synchronous client, for looking from outside."""
+        return redis.Redis(port=self.port, protocol=2, socket_timeout=10)
+
+    def start(self, *, timeout: float = 20.0) -> Self:
+        command = [
+            redis_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
+            "--save", "", "--appendonly", "no", "--daemonize", "no", *self.options,
+        ]  # fmt: skip
+        with (self.folder / "server.log").open("ab") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        end = time.monotonic() + timeout
+        client = self.client()
+        while True:
+            try:
+                if client.ping():
+                    client.close()
+                    return self
+            except redis.RedisError:
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"no server: {(self.folder / 'server.log').read_text()[-2000:]}") from None
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is saved, nobody is told."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open, nothing answers."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)

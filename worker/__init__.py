@@ -1,0 +1,1 @@
+"""The Celery application, the event consumer, the exporter and the command line."""
