@@ -1,0 +1,70 @@
+"""Addresses in a configuration: of servers to reach, and to listen on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import SplitResult, urlsplit
+
+from stoker.core.redaction import redact_url
+
+_REDIS_SCHEMES = {
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+    "valkey": "redis",
+    "valkeys": "rediss",
+}
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}")
+
+
+def check_redis_url(url: str) -> str:
+    """Return the URL of a Redis or Valkey server in the form that clients read, else raise `ValueError`.
+
+    `valkey://` becomes `redis://`. No message shows a password.
+    """
+    parts, scheme = split_url(url, _REDIS_SCHEMES)
+    if scheme == "unix":
+        if not parts.path.startswith("/"):
+            raise ValueError(f"{redact_url(url)!r} names no socket: write unix:///path/to/the.sock")
+    else:
+        check_host(url, parts)
+        if not re.fullmatch(r"/?[0-9]{0,5}", parts.path):
+            raise ValueError(f"{redact_url(url)!r}: the database is a number, as in redis://host:6379/0")
+    return scheme + url[url.index("://") :]
+
+
+def split_url(url: str, schemes: Mapping[str, str]) -> tuple[SplitResult, str]:
+    """Take a URL apart and return it with what `schemes` makes of its scheme; raise `ValueError`."""
+    allowed = ", ".join(f"{name}://" for name in schemes)
+    if not url.isprintable() or " " in url:
+        raise ValueError(f"a URL has no spaces or control characters; it begins with one of {allowed}")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{redact_url(url)!r} is no URL: write redis://user:password@host:6379/0") from None
+    if "://" not in url or parts.scheme not in schemes:
+        raise ValueError(f"{redact_url(url)!r} is no URL of a kind that is known here: {allowed}")
+    if port == 0:
+        raise ValueError(f"{redact_url(url)!r}: a port is 1 to 65535")
+    return parts, schemes[parts.scheme]
+
+
+def check_host(url: str, parts: SplitResult) -> None:
+    """Raise `ValueError` if a URL that was taken apart names no host."""
+    if not parts.hostname or not _HOST.fullmatch(parts.hostname):
+        raise ValueError(f"{redact_url(url)!r} names no host; in a password write / @ # ? as %2F %40 %23 %3F")
+
+
+def split_listen(address: str) -> tuple[str, int]:
+    """Return host and port of an address to listen on: `127.0.0.1:9540`, `[::1]:9540`, port 0 for a free one.
+
+    Raises:
+        ValueError: It is no such address. A bare port is refused, so that nothing is opened to the world by
+            leaving something out.
+    """
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.%]+)\]|([A-Za-z0-9_.-]+)):([0-9]{1,5})", address)
+    if not match or int(match[3]) > 65535:
+        raise ValueError(f"{address!r} is no address to listen on: write host:port, as in 127.0.0.1:9540")
+    return match[1] or match[2], int(match[3])

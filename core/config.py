@@ -1,0 +1,178 @@
+"""The cache's configuration: `stoker.yaml`, and the environment over it.
+
+What holds, strongest first:
+
+1. an argument of the call (`ttl=` of [`CacheManager.set`][stoker.core.manager.CacheManager.set]);
+2. a variable for the very field: `STOKER_TYPES__LLM_RESPONSE__TTL`, then its older name, `CACHE_TTL_LLM`;
+3. the file: `types.llm_response.ttl`;
+4. what sets a built-in type apart (`llm_response`: two hours);
+5. for a TTL, the default one: `STOKER_DEFAULT_TTL`, then `CACHE_DEFAULT_TTL`, then the file's `default_ttl`;
+6. the defaults of the models.
+
+So a variable for one type goes over the file, as all of the environment does, while the *default* TTL,
+wherever it is set, holds only for types that nobody gave a TTL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+
+from stoker.core.addresses import check_redis_url
+from stoker.core.errors import UsageError
+from stoker.core.fields import mapping
+from stoker.core.keys import check_type_name
+from stoker.core.policy import BUILTIN_TYPES, Model, Policy, PositiveSeconds
+from stoker.core.redaction import redact
+from stoker.core.settings import Loaded, Origin, Setting, describe, load_settings, merged
+
+__all__ = [
+    "CacheConfig",
+    "Loaded",
+    "Origin",
+    "RedisConfig",
+    "Setting",
+    "describe",
+    "load_config",
+]
+
+#: Root fields of stoker.yaml that the worker reads and the cache library leaves alone.
+WORKER_FIELDS = frozenset({"broker", "worker", "beat", "schedule", "events", "metrics", "up", "logs"})
+
+_PREFIX = re.compile(r"[^\s{}\x00-\x1f\x7f]{1,64}")
+_MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+
+
+def _check_prefix(prefix: str) -> str:
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(f"{prefix!r} can't begin a key: use 1 to 64 characters, no spaces, no braces")
+    return prefix
+
+
+def _check_module(name: str) -> str:
+    if not _MODULE.fullmatch(name):
+        raise ValueError(f"{name!r} is no module's name: write it as in `import shop.loaders`")
+    return name
+
+
+TypeName = Annotated[
+    str,
+    AfterValidator(check_type_name),
+    WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"}),
+]
+"""A cache type's name."""
+
+RedisUrl = Annotated[
+    str,
+    AfterValidator(check_redis_url),
+    WithJsonSchema({"type": "string", "pattern": "^(rediss?|valkeys?|unix)://"}),
+]
+"""Where a Redis or Valkey server listens."""
+
+Prefix = Annotated[
+    str,
+    AfterValidator(_check_prefix),
+    WithJsonSchema({"type": "string", "pattern": r"^[^\s{}]{1,64}$"}),
+]
+"""What every key in Redis begins with."""
+
+Module = Annotated[str, AfterValidator(_check_module)]
+"""The name of an importable module."""
+
+
+class DiscreetModel(Model):
+    """A part of the configuration that can hold secrets: its text shows none, nor do its errors."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Give pydantic the fields to show, without passwords."""
+        return [(name, redact(name or "", value)) for name, value in super().__repr_args__()]
+
+
+class RedisConfig(DiscreetModel):
+    """The Redis or Valkey server that holds the caches."""
+
+    url: RedisUrl = "redis://localhost:6379/0"
+    """`redis://`, `rediss://` (TLS) or `unix://`; `valkey://` and `valkeys://` mean the same."""
+    max_connections: int = Field(default=50, ge=1, le=10_000)
+    """At most so many connections of one process."""
+    connect_timeout: PositiveSeconds = 0.5
+    """A connection that takes longer is given up."""
+    timeout: PositiveSeconds = 0.1
+    """An answer that takes longer is a miss."""
+
+
+class CacheConfig(DiscreetModel):
+    """All that the cache library needs to know."""
+
+    prefix: Prefix = "stoker"
+    """What every key in Redis begins with; two systems on one server need two prefixes."""
+    redis: RedisConfig = RedisConfig()
+    """The server that holds the caches."""
+    default_ttl: PositiveSeconds = 3600.0
+    """The TTL of types that have none of their own (the built-in ones have)."""
+    types: dict[TypeName, Policy] = Field(default_factory=dict, validate_default=True)
+    """The cache types by name. The built-in ones are always there; what is given goes over single fields."""
+    loaders: list[Module] = Field(default_factory=list)
+    """Modules to import, so that their loaders can be called by name."""
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _complete_types(cls, given: Any, info: ValidationInfo) -> Any:
+        """Put the built-in types below what was given, and the default TTL below both."""
+        if (named := mapping(given)) is None:
+            return given
+        default_ttl = info.data.get("default_ttl", 3600.0)
+        types = merged(BUILTIN_TYPES, {name: _plain(policy) for name, policy in named.items()})
+        return {
+            name: policy if mapping(policy) is None else {"ttl": default_ttl, **policy}
+            for name, policy in types.items()
+        }
+
+    def policy(self, cache_type: str) -> Policy:
+        """Return the policy of a type; raise `UsageError` if it is not configured."""
+        try:
+            return self.types[cache_type]
+        except KeyError:
+            raise UsageError(
+                f"there is no cache type {cache_type!r}; add it to `types`, or use {', '.join(self.types)}"
+            ) from None
+
+
+def _plain(policy: Any) -> Any:
+    """Return a policy as the fields that were set on it, so that the others stay open."""
+    return policy.model_dump(exclude_unset=True) if isinstance(policy, Policy) else policy
+
+
+ConfigT = TypeVar("ConfigT", bound=CacheConfig)
+
+
+def load_config(
+    model: type[ConfigT], path: Path | str | None = None, environ: Mapping[str, str] | None = None
+) -> Loaded[ConfigT]:
+    """Read the configuration, e.g. `load_config(CacheConfig).value`.
+
+    Args:
+        model: `CacheConfig`, or a class derived from it such as the worker's `StokerConfig`.
+        path: The file; without it `$STOKER_CONFIG`, else `stoker.yaml` in the current directory if it is
+            there, else none: the environment and the defaults alone.
+        environ: The environment; the process's own where not given.
+
+    Raises:
+        ConfigError: All that is wrong, one thing a line, each with file and line or the variable, the field,
+            and the values allowed.
+    """
+    loaded = load_settings(model, path, os.environ if environ is None else environ, foreign=WORKER_FIELDS)
+    origins = dict(loaded.origins)
+    for name in loaded.value.types:
+        ttl = f"types.{name}.ttl"
+        if origins[ttl].kind == "default" and "ttl" not in BUILTIN_TYPES.get(name, {}):
+            origins[ttl] = replace(origins["default_ttl"], via="default_ttl")
+    return Loaded(loaded.value, origins, loaded.path)

@@ -1,0 +1,63 @@
+"""What may be shown of an address or a setting that can hold a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+#: Stands where a secret was.
+HIDDEN = "***"
+
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+#: From the scheme to the last `@`, so that a password with `/` or `@` of its own goes whole.
+_USER = re.compile(rf"(?P<scheme>{_SCHEME})(?P<user>[^:@/\s;]*)(?P<password>:[^;]*|[^;]*)@")
+_BARE_USER = re.compile(r"^[^;]*@")
+_HIDES = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api_?key|private_?key|auth)"
+_PARAMETER = re.compile(rf"(?P<name>[?&;][^=&;#]*{_HIDES}[^=&;#]*)=[^&;#\s]*", re.IGNORECASE)
+_SECRET_NAME = re.compile(rf"(?:^|[_.-]){_HIDES}(?:$|[_.-])", re.IGNORECASE)
+
+
+def redact_url(url: str) -> str:
+    """Return `url` with its passwords hidden, in the user part and in the parameters.
+
+    >>> redact_url("redis://stoker:hunter2@cache:6379/0?password=x")
+    'redis://stoker:***@cache:6379/0?password=***'
+
+    What is no URL but could be one that was cut (`:hunter2@cache`) loses all that stands before its `@`.
+    """
+    text = _PARAMETER.sub(rf"\g<name>={HIDDEN}", url)
+    if re.match(_SCHEME, text):
+        return _USER.sub(_hide_user, text)
+    return _BARE_USER.sub(f"{HIDDEN}@", text)
+
+
+def _hide_user(match: re.Match[str]) -> str:
+    password = match["password"]
+    if password.startswith(":"):
+        return f"{match['scheme']}{match['user']}:{HIDDEN}@"
+    return f"{match['scheme']}{HIDDEN if password else match['user']}@"
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a setting called so holds a secret: `password`, `api_key`, `auth_token`."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def redact(name: str, value: Any) -> Any:
+    """Return what may be shown of the setting `name`: URLs without passwords, secrets as `***`.
+
+    Lists and mappings are redacted within; other values are returned as they are.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if is_secret_name(name):
+        return HIDDEN
+    if isinstance(value, dict):
+        mapping = cast("dict[str, Any]", value)
+        return {key: redact(key, part) for key, part in mapping.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact(name, part) for part in cast("Sequence[Any]", value)]
+    if isinstance(value, str) and "://" in value:
+        return " ".join(redact_url(word) for word in value.split(" "))
+    return value
