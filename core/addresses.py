@@ -1,4 +1,4 @@
-"""Addresses in a configuration: of servers to reach, and to listen on."""
+"""Addresses of servers in a configuration."""
 
 from __future__ import annotations
 
@@ -55,16 +55,3 @@ def check_host(url: str, parts: SplitResult) -> None:
     """Raise `ValueError` if a URL that was taken apart names no host."""
     if not parts.hostname or not _HOST.fullmatch(parts.hostname):
         raise ValueError(f"{redact_url(url)!r} names no host; in a password write / @ # ? as %2F %40 %23 %3F")
-
-
-def split_listen(address: str) -> tuple[str, int]:
-    """Return host and port of an address to listen on: `127.0.0.1:9540`, `[::1]:9540`, port 0 for a free one.
-
-    Raises:
-        ValueError: It is no such address. A bare port is refused, so that nothing is opened to the world by
-            leaving something out.
-    """
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.%]+)\]|([A-Za-z0-9_.-]+)):([0-9]{1,5})", address)
-    if not match or int(match[3]) > 65535:
-        raise ValueError(f"{address!r} is no address to listen on: write host:port, as in 127.0.0.1:9540")
-    return match[1] or match[2], int(match[3])
