@@ -1,1 +1,45 @@
-"""The cache library: typed caches over Redis, honest under invalidation."""
+"""The cache library: typed caches over Redis, honest under invalidation.
+
+The names below are its interface; the modules are its rooms.
+"""
+
+from stoker.core.config import CacheConfig, load_config
+from stoker.core.errors import (
+    ConfigError,
+    EventError,
+    StokerError,
+    UnknownLoaderError,
+    UsageError,
+)
+from stoker.core.events import Event, make_event, publish
+from stoker.core.loaders import Recipe, import_loaders, loader
+from stoker.core.log import Receipt
+from stoker.core.manager import CacheManager
+from stoker.core.policy import Policy, WarmPolicy
+from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
+
+__all__ = [
+    "CacheConfig",
+    "CacheManager",
+    "ConfigError",
+    "Event",
+    "EventError",
+    "Everything",
+    "Key",
+    "Pattern",
+    "Policy",
+    "Receipt",
+    "Recipe",
+    "Scope",
+    "StokerError",
+    "Tag",
+    "Type",
+    "UnknownLoaderError",
+    "UsageError",
+    "WarmPolicy",
+    "import_loaders",
+    "load_config",
+    "loader",
+    "make_event",
+    "publish",
+]

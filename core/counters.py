@@ -1,0 +1,100 @@
+"""What the caches of this process did: plain integers, read by a collector when it is scraped."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+#: Upper bounds of the duration buckets, in seconds; a memory hit takes a microsecond.
+DURATION_BOUNDS = (
+    0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+
+#: One operation in so many is timed.
+SAMPLE_EVERY = 16
+
+COUNTERS = (
+    "hits",
+    "misses",
+    "stale_hits",
+    "negative_hits",
+    "dead",
+    "undecodable",
+    "unreachable",
+    "sets",
+    "sets_refused",
+    "unstorable",
+    "deletes",
+    "loads",
+    "loads_joined",
+    "load_failures",
+    "warm_loads",
+)
+"""`hits` and `misses` count what the caller saw, once; stale and negative hits are hits too. `dead`:
+misses on an entry that was invalidated; `unreachable`: misses because the server was; `undecodable`:
+stored bytes that are no entry; `sets_refused`: commits that an invalidation had overtaken."""
+
+
+class Durations:
+    """A histogram of sampled durations, in seconds."""
+
+    __slots__ = ("buckets", "total")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(DURATION_BOUNDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.buckets[bisect_left(DURATION_BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+class TypeCounters:
+    """The integers of one cache type; see `COUNTERS` for what each means."""
+
+    __slots__ = (*COUNTERS, "durations")
+
+    hits: int
+    misses: int
+    stale_hits: int
+    negative_hits: int
+    dead: int
+    undecodable: int
+    unreachable: int
+    sets: int
+    sets_refused: int
+    unstorable: int
+    deletes: int
+    loads: int
+    loads_joined: int
+    load_failures: int
+    warm_loads: int
+    durations: dict[str, Durations]
+
+    def __init__(self) -> None:
+        for name in COUNTERS:
+            setattr(self, name, 0)
+        self.durations = {name: Durations() for name in ("get", "set", "load")}
+
+    def as_dict(self) -> dict[str, int]:
+        """The integers by name."""
+        return {name: getattr(self, name) for name in COUNTERS}
+
+
+class Counters:
+    """The counters of all types of one process."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, TypeCounters] = {}
+
+    def of(self, cache_type: str) -> TypeCounters:
+        """The counters of a type; they start at zero."""
+        found = self.types.get(cache_type)
+        if found is None:
+            found = self.types[cache_type] = TypeCounters()
+        return found
+
+    def snapshot(self) -> dict[str, dict[str, int]]:
+        """All integers, by type and name."""
+        return {name: counters.as_dict() for name, counters in self.types.items()}

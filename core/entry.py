@@ -1,0 +1,150 @@
+"""The stored form of an entry: a fixed header, the tags, the payload; docs/wire-format.md specifies it.
+
+    offset  size  what
+    0       2     magic "SK"
+    2       1     version (1)
+    3       1     flags: bits 0-1 serializer, bits 2-3 compression, bit 4 the value is None
+    4       8     epoch of the log in which the load began
+    12      16    born: the log's position when the load began (milliseconds, sequence)
+    28      8     created, unix milliseconds
+    36      8     fresh until, unix milliseconds
+    44      2     length of the tags in bytes
+    46      …     tags, each a length byte and UTF-8
+    …       …     payload
+
+All numbers are big-endian. The first 28 bytes are the same in every version: they decide life and death.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from stoker.core.errors import EntryError, UsageError
+from stoker.core.position import join_position, split_position
+
+MAGIC = b"SK"
+VERSION = 1
+
+_HEADER = struct.Struct(">2sBBQQQQQH")
+HEADER_BYTES = _HEADER.size
+
+#: A tag is at most so long in UTF-8, and an entry has at most so many.
+MAX_TAG_BYTES = 255
+MAX_TAGS = 128
+
+FLAG_NONE = 0b1_0000
+_SERIALIZER_MASK = 0b11
+_COMPRESSION_MASK = 0b1100
+_KNOWN_FLAGS = 0b1_1111
+
+SERIALIZERS = ("msgpack", "json")
+COMPRESSIONS = ("none", "zstd", "zlib")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored value, with what decides whether it may be served."""
+
+    epoch: int
+    born: int
+    """Position on the log when its load began."""
+    created_ms: int
+    fresh_until_ms: int
+    flags: int
+    tags: tuple[bytes, ...]
+    payload: bytes
+
+    @property
+    def is_none(self) -> bool:
+        """The value is `None`: there is no such thing, and that is known."""
+        return bool(self.flags & FLAG_NONE)
+
+    @property
+    def serializer(self) -> str:
+        """How the payload was made."""
+        return SERIALIZERS[self.flags & _SERIALIZER_MASK]
+
+    @property
+    def compression(self) -> str:
+        """How the payload was compressed."""
+        return COMPRESSIONS[(self.flags & _COMPRESSION_MASK) >> 2]
+
+
+def make_flags(serializer: str, compression: str, *, is_none: bool) -> int:
+    """The header's flag byte."""
+    return (
+        SERIALIZERS.index(serializer) | COMPRESSIONS.index(compression) << 2 | (FLAG_NONE if is_none else 0)
+    )
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """Return the stored form."""
+    tags = b"".join(bytes((len(tag),)) + tag for tag in entry.tags)
+    ms, seq = split_position(entry.born)
+    head = _HEADER.pack(
+        MAGIC, VERSION, entry.flags, entry.epoch, ms, seq, entry.created_ms, entry.fresh_until_ms, len(tags)
+    )
+    return b"".join((head, tags, entry.payload))
+
+
+def unpack_entry(data: bytes) -> Entry:
+    """Read the stored form.
+
+    Raises:
+        EntryError: The bytes are no entry of a version that is known here, or were cut off in the header.
+    """
+    try:
+        magic, version, flags, epoch, ms, seq, created, fresh, tags_length = _HEADER.unpack_from(data)
+    except struct.error:
+        raise EntryError(f"{len(data)} bytes are no entry: a header alone has {HEADER_BYTES}") from None
+    if magic != MAGIC or version != VERSION:
+        raise EntryError(f"no entry of version {VERSION}: begins with {data[:3].hex()}")
+    if (
+        flags & ~_KNOWN_FLAGS
+        or flags & _SERIALIZER_MASK > 1
+        or flags & _COMPRESSION_MASK == _COMPRESSION_MASK
+    ):
+        raise EntryError(f"flags {flags:#04x} are not known to version {VERSION}")
+    tags: tuple[bytes, ...] = ()
+    start = HEADER_BYTES
+    if tags_length:
+        start += tags_length
+        if start > len(data):
+            raise EntryError("cut off within the tags")
+        tags = _unpack_tags(data[HEADER_BYTES:start])
+    return Entry(epoch, join_position(ms, seq), created, fresh, flags, tags, data[start:])
+
+
+def header_length(data: bytes) -> int:
+    """Bytes of header and tags, from at least the fixed header; so a reader knows whether it has them all."""
+    return HEADER_BYTES + int.from_bytes(data[HEADER_BYTES - 2 : HEADER_BYTES])
+
+
+def _unpack_tags(data: bytes) -> tuple[bytes, ...]:
+    tags: list[bytes] = []
+    at = 0
+    while at < len(data):
+        end = at + 1 + data[at]
+        if end > len(data):
+            raise EntryError("cut off within a tag")
+        tags.append(data[at + 1 : end])
+        at = end
+    return tuple(tags)
+
+
+def encode_tags(tags: tuple[str, ...] | list[str]) -> tuple[bytes, ...]:
+    """Return tags as stored: encoded, each once, in order.
+
+    Raises:
+        UsageError: A tag is empty or too long, or there are too many.
+    """
+    if isinstance(tags, str):
+        raise UsageError(f"tags are several texts: write ({tags!r},) for one")
+    found = dict.fromkeys(tag.encode() for tag in tags)
+    if len(found) > MAX_TAGS:
+        raise UsageError(f"an entry has at most {MAX_TAGS} tags, not {len(found)}")
+    for tag in found:
+        if not 0 < len(tag) <= MAX_TAG_BYTES:
+            raise UsageError(f"a tag has 1 to {MAX_TAG_BYTES} bytes, not {len(tag)}")
+    return tuple(found)

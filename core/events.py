@@ -1,0 +1,188 @@
+"""Events: what other services publish so that caches are invalidated.
+
+An event is a JSON object on the stream `<prefix>:events`, in the field `d`:
+
+    {"id": "order-17", "scopes": [{"type": "product", "key": "42"}, {"tag": "category:5"}],
+     "source": "shop", "reason": "price changed"}
+
+A scope is one of `{"type", "key"}`, `{"tag"}`, `{"type"}`, `{"type", "pattern"}`, `{"everything": true}`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stoker.core.errors import EventError, LinkError, ReplyError, UsageError
+from stoker.core.log import Receipt
+from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type, check_scope
+
+if TYPE_CHECKING:
+    from stoker.core.manager import CacheManager
+
+#: The largest event, in bytes, and the most scopes it names.
+MAX_EVENT_BYTES = 64 * 1024
+MAX_EVENT_SCOPES = 1_000
+
+#: The longest id, source and reason, in characters.
+MAX_NOTE_LENGTH = 200
+
+#: Events the stream keeps at most; the oldest go first.
+MAX_STREAM_EVENTS = 1_000_000
+
+#: Ids that one record of the log carries at most; the rest is found by the record's id.
+MAX_TRACE_LENGTH = 32 * 1024
+
+
+class _RawScope(msgspec.Struct, forbid_unknown_fields=True):
+    type: str | None = None
+    key: str | int | None = None
+    tag: str | None = None
+    pattern: str | None = None
+    everything: bool | None = None
+
+
+class _RawEvent(msgspec.Struct, forbid_unknown_fields=True):
+    scopes: list[_RawScope]
+    id: str | None = None
+    source: str | None = None
+    reason: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(_RawEvent)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An invalidation that another service asks for."""
+
+    id: str
+    """Leads from the event over its record in the log to the reloads that follow."""
+    scopes: tuple[Scope, ...]
+    source: str | None = None
+    reason: str | None = None
+
+    def pack(self) -> bytes:
+        """Return the JSON form."""
+        raw = _RawEvent([_to_raw(scope) for scope in self.scopes], self.id, self.source, self.reason)
+        return msgspec.json.encode({k: v for k, v in msgspec.to_builtins(raw).items() if v is not None})
+
+
+def make_event(
+    *scopes: Scope, event_id: str | None = None, source: str | None = None, reason: str | None = None
+) -> Event:
+    """Make an event; it gets an id where none is given.
+
+    Raises:
+        UsageError: There is no scope, or one that can't be written.
+    """
+    if not 0 < len(scopes) <= MAX_EVENT_SCOPES:
+        raise UsageError(f"an event names 1 to {MAX_EVENT_SCOPES} scopes, not {len(scopes)}")
+    for scope in scopes:
+        check_scope(scope)
+    return Event(event_id or uuid.uuid4().hex, scopes, source, reason)
+
+
+def parse_event(raw: bytes, *, fallback_id: str | None = None) -> Event:
+    """Read an event.
+
+    Args:
+        raw: The JSON text.
+        fallback_id: Its id where it brings none: its place on the stream, say.
+
+    Raises:
+        EventError: What is wrong, with the field.
+    """
+    if len(raw) > MAX_EVENT_BYTES:
+        raise EventError(f"{len(raw)} bytes are more than an event may have ({MAX_EVENT_BYTES})")
+    try:
+        event = _DECODER.decode(raw)
+        for name in ("id", "source", "reason"):
+            _check_note(name, getattr(event, name))
+        if not 0 < len(event.scopes) <= MAX_EVENT_SCOPES:
+            raise EventError(f"scopes: an event names 1 to {MAX_EVENT_SCOPES}, not {len(event.scopes)}")
+        scopes = tuple(_from_raw(number, scope) for number, scope in enumerate(event.scopes))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise EventError(f"no event: {error}") from None
+    return Event(event.id or fallback_id or uuid.uuid4().hex, scopes, event.source, event.reason)
+
+
+async def apply_events(manager: CacheManager, events: Sequence[Event]) -> Receipt:
+    """Append a batch of events to the log, as one record that carries their ids.
+
+    The receipt is not acknowledged while the server is away: the caller keeps the events, and tries again.
+    """
+    scopes = list(dict.fromkeys(scope for event in events for scope in event.scopes))
+    sources = sorted({event.source for event in events if event.source})
+    reasons = sorted({event.reason for event in events if event.reason})
+    return await manager.log.append(
+        scopes,
+        by=",".join(sources)[:MAX_NOTE_LENGTH] or manager.process,
+        trace=",".join(event.id for event in events)[:MAX_TRACE_LENGTH],
+        reason="; ".join(reasons)[:MAX_NOTE_LENGTH] or None,
+        keep=False,
+    )
+
+
+async def publish(manager: CacheManager, event: Event) -> str | None:
+    """Put an event on the stream; return its id there, or None when the server is away.
+
+    `invalidate` is the surer way for a service that has a `CacheManager`: it is acknowledged.
+    """
+    try:
+        stream_id: bytes = await manager.link.call(
+            "XADD", manager.keys.events, "MAXLEN", "~", MAX_STREAM_EVENTS, "*", "d", event.pack()
+        )
+    except (LinkError, ReplyError):
+        return None
+    return stream_id.decode()
+
+
+def _check_note(name: str, text: str | None) -> None:
+    if text is None:
+        return
+    if not 0 < len(text) <= MAX_NOTE_LENGTH:
+        raise EventError(f"{name}: 1 to {MAX_NOTE_LENGTH} characters, not {len(text)}")
+    if name == "id" and ("," in text or not text.isprintable()):
+        raise EventError("id: no commas and no control characters")
+
+
+def _from_raw(number: int, raw: _RawScope) -> Scope:
+    given = {name for name in raw.__struct_fields__ if getattr(raw, name) is not None}
+    try:
+        return check_scope(_choose(raw, given))
+    except (UsageError, EventError) as error:
+        raise EventError(f"scopes[{number}]: {error}") from None
+
+
+def _choose(raw: _RawScope, given: set[str]) -> Scope:
+    if given == {"type", "key"}:
+        return Key(str(raw.type), str(raw.key))
+    if given == {"tag"}:
+        return Tag(str(raw.tag))
+    if given == {"type"}:
+        return Type(str(raw.type))
+    if given == {"type", "pattern"}:
+        return Pattern(str(raw.type), str(raw.pattern))
+    if given == {"everything"} and raw.everything:
+        return Everything()
+    raise EventError(
+        f"{sorted(given) or 'nothing'} names no scope: give type and key, a tag, a type, "
+        "type and pattern, or everything: true"
+    )
+
+
+def _to_raw(scope: Scope) -> Any:
+    match scope:
+        case Key(cache_type, key):
+            return _RawScope(type=cache_type, key=key)
+        case Tag(tag):
+            return _RawScope(tag=tag)
+        case Type(cache_type):
+            return _RawScope(type=cache_type)
+        case Pattern(cache_type, pattern):
+            return _RawScope(type=cache_type, pattern=pattern)
+        case Everything():
+            return _RawScope(everything=True)

@@ -1,0 +1,128 @@
+"""What a process knows of the invalidation log: the last record of each scope, in bounded memory.
+
+Scopes are kept as Python's 64-bit hashes, so a million of them are integers and no texts; a collision makes
+two scopes share a record, and one of them a needless miss.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from stoker.core.position import START
+from stoker.core.scopes import compile_glob
+
+#: Scopes in each of the two generations; when the younger is full, the older is forgotten and the
+#: horizon rises to its last record.
+GENERATION_SCOPES = 250_000
+
+#: Patterns are matched one by one, so there are few; then they widen to their types.
+MAX_PATTERNS = 128
+
+#: Field names of a log record that name scopes, and the prefix of fields that don't.
+NOTE_PREFIX = b"_"
+_KEY, _TAG, _TYPE, _PATTERN, _EPOCH = b"key", b"tag", b"type", b"pattern", b"epoch"
+_HASHED = frozenset((_KEY, _TAG, _TYPE))
+
+
+class History:
+    """Answers whether something that was born at a position has been invalidated since.
+
+    Attributes:
+        epoch: The epoch these records belong to; 0 before any is known.
+        epoch_start: Where the epoch began, or 0 where its first record has been trimmed away.
+        horizon: All records after it are known; what was born before it can't be vouched for.
+        everything: The last record that named everything.
+    """
+
+    def __init__(self, generation_scopes: int = GENERATION_SCOPES) -> None:
+        self._bound = generation_scopes
+        self.enter(0, START)
+
+    def enter(self, epoch: int, start: int) -> None:
+        """Forget all; what follows belongs to an epoch that began at `start`."""
+        self.epoch = epoch
+        self.epoch_start = self.horizon = start
+        self.everything = START
+        self._young: dict[int, int] = {}
+        self._old: dict[int, int] = {}
+        self._young_last = self._old_last = START
+        self._patterns: dict[str, tuple[re.Pattern[str], int]] = {}
+
+    def add(self, position: int, fields: Sequence[bytes]) -> None:
+        """Take in a record that is younger than all before: a flat list of field names and values."""
+        self.add_older(position, fields)
+        self._young_last = max(self._young_last, position)
+        if self.full:
+            self.horizon = max(self.horizon, self._old_last)
+            self._old, self._old_last = self._young, self._young_last
+            self._young, self._young_last = {}, START
+
+    def add_older(self, position: int, fields: Sequence[bytes]) -> None:
+        """Take in a record in any order (the log is read backwards at the start); nothing is forgotten."""
+        for name, value in zip(fields[::2], fields[1::2], strict=False):
+            if name in _HASHED:
+                self._note(hash((name, value)), position)
+            elif name == _PATTERN:
+                self._note_pattern(value, position)
+            elif name == _EPOCH or name.startswith(NOTE_PREFIX):
+                continue
+            else:
+                # "everything", and all that this version doesn't know.
+                self.everything = max(self.everything, position)
+
+    @property
+    def full(self) -> bool:
+        """Whether the younger generation holds as much as it may."""
+        return len(self._young) >= self._bound
+
+    def killer(self, cache_type: str, key: str, tags: Iterable[bytes], born: int) -> int:
+        """The position of a record after `born` that names the entry, or 0 when nothing killed it.
+
+        `born` must not lie before the horizon: what is not known can't be answered.
+        """
+        if self.everything > born:
+            return self.everything
+        name = cache_type.encode()
+        find = self._last
+        if (at := find(hash((_KEY, b"%b:%b" % (name, key.encode()))))) > born:
+            return at
+        if (at := find(hash((_TYPE, name)))) > born:
+            return at
+        for tag in tags:
+            if (at := find(hash((_TAG, tag)))) > born:
+                return at
+        if self._patterns:
+            return self._pattern_killer(f"{cache_type}:{key}", born)
+        return 0
+
+    @property
+    def scopes(self) -> int:
+        """Scopes that are kept."""
+        return len(self._young) + len(self._old) + len(self._patterns)
+
+    def _last(self, scope: int) -> int:
+        at = self._young.get(scope)
+        return at if at is not None else self._old.get(scope, START)
+
+    def _note(self, scope: int, position: int) -> None:
+        if position > self._last(scope):
+            self._young[scope] = position
+
+    def _note_pattern(self, value: bytes, position: int) -> None:
+        text = value.decode(errors="replace")
+        known = self._patterns.get(text)
+        if known is not None:
+            self._patterns[text] = (known[0], max(known[1], position))
+        elif len(self._patterns) < MAX_PATTERNS:
+            self._patterns[text] = (compile_glob(text), position)
+        else:
+            for pattern, (_, at) in self._patterns.items():
+                self._note(hash((_TYPE, pattern.partition(":")[0].encode())), at)
+            self._patterns = {text: (compile_glob(text), position)}
+
+    def _pattern_killer(self, logical_key: str, born: int) -> int:
+        for pattern, at in self._patterns.values():
+            if at > born and pattern.fullmatch(logical_key):
+                return at
+        return 0

@@ -1,0 +1,406 @@
+"""`CacheManager`: typed caches over Redis, for any asyncio service."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from stoker.core.codec import UnstorableError, decode_value, encode_value
+from stoker.core.config import CacheConfig
+from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
+from stoker.core.entry import Entry, encode_tags
+from stoker.core.errors import EntryError, UsageError
+from stoker.core.flights import Flights, Loaded
+from stoker.core.keys import Keys, check_key
+from stoker.core.link import Link
+from stoker.core.loaders import Loader, Recipe, find, find_by_function
+from stoker.core.log import InvalidationLog, Receipt
+from stoker.core.marks import leave_mark, take_mark
+from stoker.core.policy import Policy
+from stoker.core.position import format_position
+from stoker.core.recording import Recording
+from stoker.core.scopes import Key, Pattern, Scope, Tag, Type
+from stoker.core.tier import Commit, EntryState, Lookup, RedisTier, State
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
+MAX_ACCESSES = 100_000
+
+_MISSING: Any = object()
+
+
+class CacheManager:
+    """The caches of one process.
+
+    ```python
+    async with CacheManager(CacheConfig()) as cache:
+        product = await cache.get_or_load("product", "42", load_product, 42)
+    ```
+
+    Trouble with the cache never breaks the caller: `get` misses, `set` answers False, loads go on.
+    Use it from one event loop.
+
+    Args:
+        config: Where the server is, and what the cache types are.
+        process: Names this process in metrics; host and process id where not given.
+        recording: Whether this process's reads count towards hot keys and hit rates.
+    """
+
+    def __init__(
+        self, config: CacheConfig | None = None, *, process: str | None = None, recording: bool = True
+    ) -> None:
+        self.config = config or CacheConfig()
+        self.keys = Keys(self.config.prefix)
+        self.process = process or f"{socket.gethostname()}-{os.getpid()}"
+        redis = self.config.redis
+        self.link = Link(redis.url, connect_timeout=redis.connect_timeout, timeout=redis.timeout)
+        self.log = InvalidationLog(self.link, self.keys)
+        self.counters = Counters()
+        self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
+        self._tier = RedisTier(self.link, self.log, self.keys)
+        self._flights = Flights(self.log)
+        self._recording = Recording(self) if recording else None
+        self._reads = 0
+        self._unstorable: set[tuple[str, str]] = set()
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def connect(self) -> bool:
+        """Start; say whether the server answered. If not, it is tried again in the background."""
+        reached = await self.link.connect()
+        if self._recording is not None:
+            await self._recording.start()
+        return reached
+
+    async def close(self) -> None:
+        """Let loads under way end, hand over what was recorded, close the connection."""
+        await self._flights.settle()
+        if self._recording is not None:
+            await self._recording.stop()
+        await self.link.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    initialize = connect
+    disconnect = close
+
+    def policy(self, cache_type: str) -> Policy:
+        """The policy of a cache type.
+
+        Raises:
+            UsageError: There is no such type.
+        """
+        try:
+            return self.config.types[cache_type]
+        except KeyError:
+            known = ", ".join(sorted(self.config.types))
+            raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None
+
+    # -- reads ------------------------------------------------------------------------------------
+
+    async def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        """Return the value of a key, or `default`.
+
+        A miss leaves a mark, so that a `set` of what is then computed is as safe as a load. Stale entries
+        are a miss here: only `get_or_load` can load them again.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            default: What a miss answers; a stored `None` is no miss.
+            into: The type to decode into: a dataclass, a msgspec Struct, a pydantic model.
+        """
+        policy = self.policy(cache_type)
+        counters = self.counters.of(cache_type)
+        self.access.append((cache_type, check_key(key), None))
+        lookup = await self._look_up(cache_type, key, policy, counters)
+        if lookup.state is State.FRESH:
+            value = self._decode(lookup, into, policy, counters)
+            if value is not _MISSING:
+                counters.hits += 1
+                return value
+        counters.misses += 1
+        leave_mark(id(self), cache_type, key, self.log.epoch, self.log.seen)
+        return default
+
+    async def get_or_load(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Return the value of a key; on a miss load it, once for all who wait for it.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            load: An async function. Registered with `@loader` it brings its tags and TTL, its values are
+                decoded into what it returns, and the worker can keep its hot keys warm.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            Exception: Whatever the loader raises.
+        """
+        policy = self.policy(cache_type)
+        counters = self.counters.of(cache_type)
+        spec = find_by_function(load)
+        recipe = None if spec is None else Recipe(spec.name, args, kwargs)
+        self.access.append((cache_type, check_key(key), recipe))
+        lookup = await self._look_up(cache_type, key, policy, counters)
+        start = self._starter(cache_type, key, load, args, kwargs, spec, lookup)
+        if lookup.state in {State.FRESH, State.STALE}:
+            value = self._decode(lookup, spec.returns if spec else Any, policy, counters)
+            if value is not _MISSING:
+                counters.hits += 1
+                if lookup.state is State.STALE:
+                    counters.stale_hits += 1
+                    self._flights.start_behind(cache_type, key, start)
+                return value  # type: ignore[no-any-return]
+        counters.misses += 1
+        loaded = await self._flights.load(cache_type, key, start, lambda: self._count_join(counters))
+        return loaded.value  # type: ignore[no-any-return]
+
+    get_or_set = get_or_load
+
+    async def peek(self, cache_type: str, keys: Sequence[str]) -> list[EntryState | None]:
+        """Say of each key how its entry stands, without its value and without counting a read.
+
+        Raises:
+            LinkError: The server can't be reached.
+        """
+        return await self._tier.peek(cache_type, keys, self.policy(cache_type))
+
+    def judge(self, cache_type: str, key: str, data: bytes) -> Lookup:
+        """Say what stored bytes are worth, by what this process knows of the log now."""
+        return self._tier.judge(cache_type, key, data, self.policy(cache_type))
+
+    async def _look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
+        self._reads += 1
+        began = time.perf_counter() if self._reads % SAMPLE_EVERY == 0 else 0.0
+        lookup = await self._tier.fetch(cache_type, key, policy)
+        if began:
+            counters.durations["get"].observe(time.perf_counter() - began)
+        if lookup.state is State.DEAD:
+            counters.dead += 1
+        elif lookup.state is State.UNDECODABLE:
+            counters.undecodable += 1
+        elif lookup.state is State.UNREACHABLE:
+            counters.unreachable += 1
+        return lookup
+
+    def _decode(self, lookup: Lookup, into: Any, policy: Policy, counters: TypeCounters) -> Any:
+        if lookup.entry is None:
+            return _MISSING
+        if lookup.entry.is_none:
+            counters.negative_hits += 1
+        try:
+            return decode_value(lookup.entry, into, policy.max_entry)
+        except EntryError as error:
+            counters.undecodable += 1
+            logger.debug("action=undecodable reason=%s", error, extra={"action": "undecodable"})
+            return _MISSING
+
+    # -- loads ------------------------------------------------------------------------------------
+
+    async def reload(self, cache_type: str, key: str, recipe: Recipe, *, trace: str | None = None) -> Loaded:
+        """Load a key by its recipe, whatever is stored, and store the result: what warming does.
+
+        Raises:
+            UnknownLoaderError: The recipe's loader is not registered here.
+            Exception: Whatever the loader raises.
+        """
+        spec = find(recipe.loader)
+        counters = self.counters.of(cache_type)
+        self.policy(cache_type)
+        await self.log.catch_up()
+        counters.warm_loads += 1
+        start = self._starter(
+            cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, Lookup(State.ABSENT), trace
+        )
+        return await self._flights.load(cache_type, key, start, lambda: self._count_join(counters))
+
+    def _starter(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[..., Awaitable[Any]],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        spec: Loader | None,
+        cause: Lookup,
+        trace: str | None = None,
+    ) -> Callable[[int, int], Any]:
+        async def run(epoch: int, born: int) -> Loaded:
+            counters = self.counters.of(cache_type)
+            counters.loads += 1
+            began = time.perf_counter()
+            try:
+                value = await load(*args, **kwargs)
+                tags = encode_tags(list(spec.tags(value))) if spec and spec.tags and value is not None else ()
+            except Exception:
+                counters.load_failures += 1
+                raise
+            seconds = time.perf_counter() - began
+            counters.durations["load"].observe(seconds)
+            stored = await self._store(
+                cache_type, key, value, tags, epoch, born, ttl=spec.ttl if spec else None
+            )
+            if cause.killer or trace:
+                self._tell_reload(cache_type, key, cause, trace, seconds)
+            return Loaded(value, tags, stored, seconds)
+
+        return run
+
+    def _tell_reload(
+        self, cache_type: str, key: str, cause: Lookup, trace: str | None, seconds: float
+    ) -> None:
+        """The last step of the way from an event over its invalidation to the load that it made needful."""
+        record = format_position(cause.killer) if cause.killer else None
+        followed = trace or self.log.trace_of(cause.killer)
+        logger.info(
+            "action=reloaded cache_type=%s record=%s trace=%s",
+            cache_type,
+            record,
+            followed,
+            extra={
+                "action": "reloaded",
+                "cache_type": cache_type,
+                "record": record,
+                "trace": followed,
+                "seconds": round(seconds, 6),
+            },
+        )
+        logger.debug("key=%s", key)
+
+    def _count_join(self, counters: TypeCounters) -> None:
+        counters.loads_joined += 1
+
+    # -- writes -----------------------------------------------------------------------------------
+
+    async def set(
+        self, cache_type: str, key: str, value: Any, *, ttl: float | None = None, tags: Iterable[str] = ()
+    ) -> bool:
+        """Store a value; say whether it was stored.
+
+        After a `get` of the key that missed, in the same task, this is a load by hand: if the key was
+        invalidated since, the value is stored dead. Otherwise the caller vouches for the value *now*.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            value: Anything that MessagePack (or JSON) holds: plain data, dataclasses, Structs, models.
+            ttl: Seconds it is fresh; the type's where not given.
+            tags: Names under which it can be invalidated with others.
+        """
+        policy = self.policy(cache_type)
+        check_key(key)
+        encoded = encode_tags(list(tags))
+        if ttl is not None and not ttl > 0:
+            raise UsageError(f"a TTL is a positive number of seconds, not {ttl!r}")
+        mark = take_mark(id(self), cache_type, key) if policy.kind == "derived" else None
+        if mark is None:
+            if not await self.log.catch_up():
+                self.counters.of(cache_type).sets_refused += 1
+                return False
+            mark = (self.log.epoch, self.log.seen)
+        self._reads += 1
+        began = time.perf_counter()
+        stored = await self._store(cache_type, key, value, encoded, *mark, ttl=ttl)
+        self.counters.of(cache_type).durations["set"].observe(time.perf_counter() - began)
+        return stored
+
+    async def _store(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        epoch: int,
+        born: int,
+        *,
+        ttl: float | None,
+    ) -> bool:
+        policy = self.policy(cache_type)
+        counters = self.counters.of(cache_type)
+        try:
+            flags, payload = encode_value(value, policy)
+        except UnstorableError as error:
+            counters.unstorable += 1
+            kind = (cache_type, type(value).__name__)
+            if kind not in self._unstorable:
+                self._unstorable.add(kind)
+                logger.warning("action=unstorable cache_type=%s reason=%s", cache_type, error)
+            return False
+        seconds = ttl or (policy.negative_ttl if value is None else None) or policy.ttl
+        seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
+        now = time.time()
+        entry = Entry(epoch, born, int(now * 1000), int((now + seconds) * 1000), flags, tags, payload)
+        answer = await self._tier.store(cache_type, key, entry, int((seconds + policy.stale) * 1000))
+        if answer is Commit.STORED:
+            counters.sets += 1
+            return True
+        counters.sets_refused += 1
+        return False
+
+    # -- invalidation -----------------------------------------------------------------------------
+
+    async def delete(self, cache_type: str, key: str) -> int:
+        """Invalidate a key and give its memory back; say how many entries were unlinked (0 or 1)."""
+        self.policy(cache_type)
+        self.counters.of(cache_type).deletes += 1
+        receipt = await self.invalidate(Key(cache_type, key))
+        return await self._tier.unlink(cache_type, key) if receipt.acknowledged else 0
+
+    async def invalidate_type(self, cache_type: str) -> Receipt:
+        """Invalidate all entries of a type, in one command whatever their number."""
+        self.policy(cache_type)
+        return await self.invalidate(Type(cache_type))
+
+    async def invalidate_tags(self, *tags: str) -> Receipt:
+        """Invalidate all entries that carry one of the tags, in one command whatever their number."""
+        return await self.invalidate(*(Tag(tag) for tag in tags))
+
+    async def invalidate_pattern(self, cache_type: str, pattern: str) -> Receipt:
+        """Invalidate all entries of a type whose key matches a glob, in one command."""
+        self.policy(cache_type)
+        return await self.invalidate(Pattern(cache_type, pattern))
+
+    async def invalidate(
+        self, *scopes: Scope, by: str | None = None, trace: str | None = None, reason: str | None = None
+    ) -> Receipt:
+        """Invalidate scopes. Strict reads that begin after an acknowledged receipt never see what was before.
+
+        Args:
+            *scopes: What to invalidate; all of them stand in one record.
+            by: Who asks, for the audit trail; this process where not given.
+            trace: An id that leads from here to the reloads that follow.
+            reason: For the audit trail.
+
+        Raises:
+            UsageError: There is no scope, or one can't be written.
+        """
+        if not scopes:
+            raise UsageError("nothing to invalidate: name a key, a tag, a type, a pattern or everything")
+        return await self.log.append(scopes, by=by or self.process, trace=trace, reason=reason)
