@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from stoker.core.redaction import redact_url
 
@@ -15,6 +15,20 @@ _REDIS_SCHEMES = {
     "valkey": "redis",
     "valkeys": "rediss",
 }
+_PARAMETERS = {
+    "db",
+    "username",
+    "password",
+    "client_name",
+    "ssl_ca_certs",
+    "ssl_ca_path",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_keyfile",
+    "ssl_keyfile_password",
+}
+"""What may stand behind the `?`: others (time-outs, `protocol`) would change what our clients rely on."""
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}")
 
 
@@ -24,6 +38,13 @@ def check_redis_url(url: str) -> str:
     `valkey://` becomes `redis://`. No message shows a password.
     """
     parts, scheme = split_url(url, _REDIS_SCHEMES)
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _PARAMETERS:
+            raise ValueError(
+                f"{redact_url(url)!r}: {name!r} can't be set here; {', '.join(sorted(_PARAMETERS))} can"
+            )
+    if parts.fragment:
+        raise ValueError(f"{redact_url(url)!r}: write # as %23")
     if scheme == "unix":
         if not parts.path.startswith("/"):
             raise ValueError(f"{redact_url(url)!r} names no socket: write unix:///path/to/the.sock")

@@ -15,6 +15,9 @@ from stoker.core.policy import parse_bytes, parse_seconds
 from stoker.core.problems import FieldPath
 
 _NUMBERS = {int: "a whole number", float: "a number"}
+#: The upper bound of all lengths of time goes without saying.
+LONGEST_SECONDS = 10 * 365 * 86400
+
 _PLAIN = {bool: "true or false", str: "a text", dict: "`name: value` lines", Any: "a value"}
 
 
@@ -64,31 +67,32 @@ class Kind:
         if self.is_list:
             return f"a list, each item {kind_of(get_args(self.base)[0]).allowed()}"
         if self.reads(parse_seconds):
-            return f"seconds, or a text like 250ms, 30s, 5m, 2h, 1d{self._range(skip_zero=True, before=', ')}"
+            return f"seconds, or a text like 250ms, 30s, 5m, 2h, 1d{self.range_text(before=', ')}"
         if self.reads(parse_bytes):
             return "bytes, or a text like 512KiB, 16MiB, up to 512MiB"
         if self.base in _NUMBERS:
-            return _NUMBERS[self.base] + self._range()
+            return _NUMBERS[self.base] + self.range_text(before=" ")
         return _PLAIN.get(get_origin(self.base) or self.base, "another value")
 
-    def _range(self, *, skip_zero: bool = False, before: str = " ") -> str:
-        words: list[str] = []
+    def range_text(self, *, before: str) -> str:
+        """Say in words between which bounds a number lies, after `before`; nothing where it has none."""
+        lows: list[tuple[float, str]] = []
+        highs: list[tuple[float, str]] = []
         for item in self.constraints:
             match item:
-                case Gt(gt=bound):
-                    words.append(f"over {bound}")
-                case Ge(ge=bound) if not (skip_zero and bound == 0 and self._has(Gt)):
-                    words.append(f"from {bound}")
-                case Lt(lt=bound):
-                    words.append(f"below {bound}")
-                case Le(le=bound) if not skip_zero:
-                    words.append(f"up to {bound}")
+                case Gt(gt=float() | int() as bound):
+                    lows.append((bound, f"over {bound:g}"))
+                case Ge(ge=float() | int() as bound):
+                    lows.append((bound, f"from {bound:g}"))
+                case Lt(lt=float() | int() as bound):
+                    highs.append((bound, f"below {bound:g}"))
+                case Le(le=float() | int() as bound) if bound < LONGEST_SECONDS:
+                    highs.append((bound, f"up to {bound:g}"))
                 case _:
                     pass
+        words = [max(lows)[1]] if lows else []
+        words += [min(highs)[1]] if highs else []
         return before + " ".join(words) if words else ""
-
-    def _has(self, constraint: type) -> bool:
-        return any(isinstance(item, constraint) for item in self.constraints)
 
 
 def kind_of(annotation: Any, constraints: tuple[Any, ...] = ()) -> Kind:
@@ -111,6 +115,11 @@ def kind_of(annotation: Any, constraints: tuple[Any, ...] = ()) -> Kind:
 def mapping(value: object) -> dict[str, Any] | None:
     """Return `value` if it is a mapping, else None."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def elements(value: object) -> list[Any]:
+    """Return `value` if it is a list, else an empty one."""
+    return list(cast("list[object]", value)) if isinstance(value, list) else []
 
 
 def _flat(metadata: list[Any]) -> Iterator[Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from stoker.core.fields import mapping
+from stoker.core.fields import elements, mapping
 from stoker.core.policy import Model
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,9 +23,8 @@ def json_schema(model: type[Model], *, title: str) -> dict[str, Any]:
 
 
 def _tidy(node: object, definitions: dict[str, Any]) -> None:
-    if isinstance(node, list):
-        for part in cast("list[object]", node):
-            _tidy(part, definitions)
+    for part in elements(node):
+        _tidy(part, definitions)
     fields = mapping(node)
     if fields is None:
         return
