@@ -1,0 +1,1 @@
+"""Applications that show Stoker at work."""

@@ -1,0 +1,169 @@
+"""The shop's web service: `python -m uvicorn examples.shop.app:app`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, HTTPException, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel, Field
+
+from examples.shop import loaders
+from examples.shop.catalog import Change
+from examples.shop.database import Database
+from examples.shop.outbox import Outbox
+from stoker.core import CacheConfig, CacheManager
+from stoker.core.config import load_config
+from stoker.core.metrics import ProcessCollector
+from stoker.core.redaction import redact_url
+
+
+class NewPrice(BaseModel):
+    """The body of a price change."""
+
+    price_cents: int = Field(ge=1, le=100_000_000)
+
+
+class Sale(BaseModel):
+    """The body of a sale."""
+
+    percent: int = Field(ge=1, le=90)
+
+
+@dataclass
+class Shop:
+    """What the requests of one process share."""
+
+    database: Database
+    cache: CacheManager
+    outbox: Outbox
+    metrics: CollectorRegistry
+    _counted: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+    async def read(
+        self, cache_type: str, key: str, load: Callable[..., Awaitable[Any]], *arguments: int
+    ) -> Response:
+        """Answer with a value from the cache, or from the database where the cache has none."""
+        value = await self.cache.get_or_load(cache_type, key, load, *arguments)
+        headers = {"X-Cache": self._outcome(cache_type)}
+        if value is None:
+            return Response(b'{"detail":"not found"}', 404, headers, "application/json")
+        return Response(msgspec.json.encode(value), 200, headers, "application/json")
+
+    def _outcome(self, cache_type: str) -> str:
+        """What the read that has just returned was.
+
+        The manager counts a hit and returns in one step of the event loop, and all reads come through here:
+        a count that has grown since the last look is this read's.
+        """
+        counters = self.cache.counters.of(cache_type)
+        hits, stale_hits = self._counted.get(cache_type, (0, 0))
+        self._counted[cache_type] = counters.hits, counters.stale_hits
+        if counters.stale_hits > stale_hits:
+            return "stale"
+        return "hit" if counters.hits > hits else "miss"
+
+    async def publish(self, change: Change | None) -> dict[str, Any]:
+        """Publish a committed change, and tell the client how to recognise its invalidation in the log."""
+        if change is None:
+            raise HTTPException(404, "not found")
+        published = await self.outbox.publish(change)
+        return {
+            "version": change.version,
+            "event_id": change.event_id,
+            "products": change.products,
+            "published": published,
+        }
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+    """Open the database and the cache; close them when the service stops."""
+    database = Database.from_environment("reader")
+    loaders.use(database)
+    try:
+        async with CacheManager(load_config(CacheConfig).value, process="shop") as cache:
+            outbox = Outbox(database, cache)
+            metrics = CollectorRegistry()
+            metrics.register(ProcessCollector(cache))
+            app.state.shop = Shop(database, cache, outbox, metrics)
+            publisher = asyncio.create_task(outbox.run(), name="shop-outbox")
+            try:
+                yield
+            finally:
+                publisher.cancel()
+                await asyncio.gather(publisher, return_exceptions=True)
+    finally:
+        loaders.use(None)
+        database.close()
+
+
+app = FastAPI(title="Stoker's example shop", lifespan=lifespan)
+
+
+def shop_of(request: Request) -> Shop:
+    """The shop that a request came to."""
+    shop: Shop = request.app.state.shop
+    return shop
+
+
+@app.get("/products/{product_id}")
+async def get_product(request: Request, product_id: int) -> Response:
+    """A product's page."""
+    return await shop_of(request).read(
+        "product", loaders.product_key(product_id), loaders.load_product, product_id
+    )
+
+
+@app.get("/categories/{category_id}")
+async def get_category(request: Request, category_id: int, page: int = 1) -> Response:
+    """One page of a category."""
+    return await shop_of(request).read(
+        "category", loaders.category_key(category_id, page), loaders.load_category, category_id, page
+    )
+
+
+@app.put("/products/{product_id}/price")
+async def put_price(request: Request, product_id: int, price: NewPrice) -> dict[str, Any]:
+    """Change a price, then let Stoker know."""
+    shop = shop_of(request)
+    return await shop.publish(await shop.database.change_price(product_id, price.price_cents))
+
+
+@app.post("/categories/{category_id}/sale")
+async def post_sale(request: Request, category_id: int, body: Sale) -> dict[str, Any]:
+    """Lower all prices of a category: one event, by tag."""
+    shop = shop_of(request)
+    return await shop.publish(await shop.database.sale(category_id, body.percent))
+
+
+@app.get("/stats")
+async def get_stats(request: Request) -> dict[str, Any]:
+    """What the cache of this process and the database did so far, and where the invalidation log is."""
+    shop = shop_of(request)
+    return {
+        "loads": shop.database.ledger.totals(),
+        "cache": shop.cache.counters.snapshot(),
+        "redis": redact_url(shop.cache.config.redis.url),
+        "log": shop.cache.keys.log,
+    }
+
+
+@app.get("/metrics")
+async def get_metrics(request: Request) -> Response:
+    """This process's caches, for Prometheus."""
+    return Response(generate_latest(shop_of(request).metrics), media_type=CONTENT_TYPE_LATEST)
+
+
+@app.get("/healthz")
+async def get_health(request: Request, response: Response) -> dict[str, bool]:
+    """Whether the shop can sell: its database answers. Without its cache it is slower, no more."""
+    shop = shop_of(request)
+    answers = await shop.database.answers()
+    response.status_code = 200 if answers else 503
+    return {"ok": answers, "cache": shop.cache.link.ready}
