@@ -1,0 +1,5 @@
+"""`python -m stoker.worker.cli`."""
+
+from stoker.worker.cli import main
+
+main()

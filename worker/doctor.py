@@ -1,0 +1,248 @@
+"""`stoker doctor`: what is wrong with an installation, and what to do about each thing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from stoker.core.errors import StokerError
+from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, process_index
+from stoker.core.keys import Keys
+from stoker.core.loaders import import_loaders
+from stoker.core.redaction import redact_url
+from stoker.schedules.check import check as check_schedule
+from stoker.worker.config import StokerConfig
+from stoker.worker.logs import redact_text
+
+Severity = Literal["ok", "warning", "error"]
+
+#: What the library needs: XADD NOMKSTREAM, SET with GET and the like came with it.
+OLDEST_SERVER = (6, 2)
+
+#: A round trip above this eats much of a read's time limit, in seconds.
+SLOW_SECONDS = 0.02
+
+#: Clocks that differ by more make TTLs and schedules differ too, in seconds.
+SKEW_SECONDS = 2.0
+
+#: A server whose memory is used beyond this share refuses writes soon.
+FULL_SHARE = 0.9
+
+#: Round trips that the latency is measured over.
+ROUND_TRIPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    about: str
+    severity: Severity
+    text: str
+    remedy: str = ""
+    """What to do about it; empty when all is well."""
+
+
+def examine(config: StokerConfig) -> list[Finding]:
+    """Look at everything; what can't be looked at is a finding too."""
+    findings = [*examine_config(config)]
+    with _client(config) as client:
+        try:
+            findings.extend(examine_server(client, config))
+            findings.extend(examine_fleet(client, config))
+        except redis.RedisError as error:
+            findings.append(
+                Finding(
+                    "server",
+                    "error",
+                    redact_text(f"{redact_url(config.redis.url)} does not answer: {error}"),
+                    "start it, correct redis.url (REDIS_URL), or let `stoker up` bring one",
+                )
+            )
+    return findings
+
+
+def examine_config(config: StokerConfig) -> Iterator[Finding]:
+    """What can be told without a server: the loaders, the schedule."""
+    yield Finding("configuration", "ok", f"{len(config.types)} cache types, prefix {config.prefix!r}")
+    try:
+        import_loaders(config.loaders)
+    except StokerError as error:
+        yield Finding(
+            "loaders",
+            "error",
+            str(error),
+            "install the module beside Stoker, or start stoker where it can be imported",
+        )
+    else:
+        if config.loaders:
+            yield Finding("loaders", "ok", f"{', '.join(config.loaders)} can be imported")
+        else:
+            yield Finding(
+                "loaders",
+                "warning",
+                "none are named, so nothing can be warmed",
+                "name the modules that register loaders in `loaders`",
+            )
+    problems = check_schedule(config)
+    for problem in problems:
+        yield Finding(f"schedule.{problem.entry}", problem.severity, problem.message, "correct the entry")
+    if not problems:
+        yield Finding("schedule", "ok", "every entry can do its work")
+
+
+def _client(config: StokerConfig) -> Any:
+    return redis.Redis.from_url(
+        config.redis.url,
+        protocol=2,
+        decode_responses=True,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def examine_server(client: Any, config: StokerConfig) -> Iterator[Finding]:
+    """The server: version, latency, clock, memory, persistence.
+
+    Raises:
+        redis.RedisError: It does not answer.
+    """
+    info: dict[str, Any] = client.info()
+    yield _version(info, config)
+    yield _latency(client, config)
+    yield _clock(client)
+    yield _role(info)
+    yield from _memory(info)
+    yield _persistence(info)
+
+
+def _version(info: dict[str, Any], config: StokerConfig) -> Finding:
+    name = "Valkey" if info.get("valkey_version") else "Redis"
+    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    where = redact_url(config.redis.url)
+    if numbers < OLDEST_SERVER:
+        oldest = ".".join(map(str, OLDEST_SERVER))
+        return Finding(
+            "server",
+            "error",
+            f"{name} {version} at {where} is too old",
+            f"use Redis {oldest} or later, or Valkey",
+        )
+    return Finding("server", "ok", f"{name} {version} at {where}")
+
+
+def _latency(client: Any, config: StokerConfig) -> Finding:
+    trips: list[float] = []
+    for _ in range(ROUND_TRIPS):
+        began = time.perf_counter()
+        client.ping()
+        trips.append(time.perf_counter() - began)
+    median = sorted(trips)[len(trips) // 2]
+    text = f"a round trip takes {median * 1000:.2f} ms"
+    if median > config.redis.timeout / 2:
+        return Finding(
+            "latency",
+            "error",
+            f"{text}, of the {config.redis.timeout * 1000:.0f} ms after which a read gives up",
+            "bring the server nearer, or raise redis.timeout",
+        )
+    if median > SLOW_SECONDS:
+        return Finding("latency", "warning", text, "bring the server nearer to the services")
+    return Finding("latency", "ok", text)
+
+
+def _clock(client: Any) -> Finding:
+    before = time.time()
+    whole, micro = client.time()
+    skew = whole + micro / 1_000_000 - (before + time.time()) / 2
+    text = f"the server's clock and this machine's differ by {abs(skew) * 1000:.0f} ms"
+    if abs(skew) > SKEW_SECONDS:
+        return Finding("clock", "warning", text, "run an NTP client (chrony, systemd-timesyncd) on both")
+    return Finding("clock", "ok", text)
+
+
+def _role(info: dict[str, Any]) -> Finding:
+    if info.get("role") == "slave":
+        return Finding(
+            "role",
+            "error",
+            "the server is a replica: it takes no writes, and its log is behind",
+            "point redis.url at the primary",
+        )
+    return Finding("role", "ok", "the server is a primary")
+
+
+def _memory(info: dict[str, Any]) -> Iterator[Finding]:
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy.startswith("allkeys-"):
+        yield Finding(
+            "eviction",
+            "error",
+            f"maxmemory-policy {policy} may evict the invalidation log, and with it the guarantee",
+            "set maxmemory-policy noeviction (or volatile-lru: the log has no TTL)",
+        )
+    else:
+        yield Finding("eviction", "ok", f"maxmemory-policy {policy} leaves the log alone")
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    text = f"{used / 2**20:.1f} MiB used of {f'{limit / 2**20:.0f} MiB' if limit else 'no limit'}"
+    if limit and used > FULL_SHARE * limit:
+        yield Finding(
+            "memory", "error", text, "raise maxmemory, or shorten TTLs: a full server refuses writes"
+        )
+    else:
+        yield Finding("memory", "ok", text)
+
+
+def _persistence(info: dict[str, Any]) -> Finding:
+    if int(info.get("loading", 0)):
+        return Finding("persistence", "warning", "the server is loading its data", "wait until it has")
+    if int(info.get("aof_enabled", 0)):
+        if info.get("aof_last_write_status", "ok") != "ok":
+            return Finding(
+                "persistence", "error", "the append-only file can't be written", "look at the disk"
+            )
+        return Finding("persistence", "ok", "append-only file: a restart keeps the entries")
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        return Finding(
+            "persistence", "error", "the last snapshot failed", "look at the server's log and its disk"
+        )
+    return Finding(
+        "persistence",
+        "warning",
+        "no append-only file: a restart forgets recent invalidations, and opens a new epoch",
+        "set appendonly yes; entries from before a restart are loaded again until then",
+    )
+
+
+def examine_fleet(client: Any, config: StokerConfig) -> Iterator[Finding]:
+    """The log, and the processes that should be there; nothing is written."""
+    keys = Keys(config.prefix)
+    if records := int(client.xlen(keys.log)):
+        yield Finding("log", "ok", f"{records} records in {keys.log}")
+    else:
+        yield Finding("log", "ok", f"there is no {keys.log} yet: the first process that connects makes it")
+    alive = {component for component, age in _ages(client, keys) if age < ALIVE_SECONDS}
+    for name in ("worker", "beat", "exporter"):
+        if name in alive:
+            yield Finding(name, "ok", f"{name} is alive")
+        else:
+            yield Finding(
+                name, "warning", f"no {name} is alive", f"start one: `stoker {name}`, or `stoker up`"
+            )
+
+
+def _ages(client: Any, keys: Keys) -> Iterator[tuple[str, float]]:
+    """Component and seconds since its last heartbeat, of each process that was heard of."""
+    for member in client.zrange(process_index(keys), 0, -1):
+        component, _, identity = str(member).partition(":")
+        left = client.pttl(keys.process(component, identity))
+        if left > 0:
+            yield component, KEPT_SECONDS - left / 1000
