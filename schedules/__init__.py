@@ -1,1 +1,1 @@
-"""The schedule: what runs when, from YAML to beat entries."""
+"""The schedule: what runs when, as YAML, checked and turned into Celery beat entries."""
