@@ -1,0 +1,77 @@
+"""How many entries each type has, as last counted by a walk over the keys."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stoker.core.runs import read_hash
+
+if TYPE_CHECKING:
+    from stoker.core.manager import CacheManager
+
+#: Sizes live so long after they were counted, in seconds.
+KEPT_SECONDS = 3600
+
+#: Keys that one SCAN looks at: no call holds the server for more than a millisecond or two.
+SCAN_COUNT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Entries by type."""
+
+    entries: dict[str, int]
+    at: float
+    """Unix time of the count."""
+
+
+def sizes_key(manager: CacheManager) -> str:
+    """Where sizes are stored (a hash of type to entries, with a TTL)."""
+    return f"{manager.keys.prefix}:sizes"
+
+
+async def measure_sizes(manager: CacheManager) -> Sizes:
+    """Count the entries of each configured type and store the counts.
+
+    Raises:
+        LinkError: The server can't be reached.
+    """
+    counts: Counter[str] = Counter()
+    for cache_type in manager.config.types:
+        counts[cache_type] = 0
+        cursor, pattern = b"0", manager.keys.entry_pattern(cache_type)
+        while True:
+            cursor, names = await manager.link.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
+            counts[cache_type] += len(names)
+            if cursor == b"0":
+                break
+    sizes = Sizes(dict(counts), time.time())
+    await store_sizes(manager, sizes)
+    return sizes
+
+
+async def store_sizes(manager: CacheManager, sizes: Sizes) -> None:
+    """Store the counts of the configured types; a type without entries has 0.
+
+    Raises:
+        LinkError: The server can't be reached.
+    """
+    name = sizes_key(manager)
+    flat = [part for kind in manager.config.types for part in (kind, sizes.entries.get(kind, 0))]
+    await manager.link.calls(
+        [("UNLINK", name), ("HSET", name, "", f"{sizes.at:.3f}", *flat), ("EXPIRE", name, KEPT_SECONDS)]
+    )
+
+
+async def stored_sizes(manager: CacheManager) -> Sizes | None:
+    """Return the counts as last stored, None where there are none.
+
+    Raises:
+        LinkError: The server can't be reached.
+    """
+    fields = read_hash(await manager.link.call("HGETALL", sizes_key(manager)))
+    at = fields.pop("", None)
+    return Sizes({kind: int(count) for kind, count in fields.items()}, float(at)) if at else None

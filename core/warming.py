@@ -1,0 +1,406 @@
+"""Warming: hot keys are loaded again before they expire, so that no reader waits for them.
+
+With λ a key's request rate and T its TTL, a refresh saves λT / (1 + λT) misses and costs 1 / (1 + λT)
+extra loads: a run takes a type's hottest keys whose λT reaches `min_requests`, looks at what is stored
+of each, and loads those that are gone, dead, stale or about to expire, hottest first, until its budget
+(loads per second times its time) is spent. What it writes goes through the same commit as any load: an
+invalidation that overtakes it wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from stoker.core.errors import LinkError, ReplyError, UnknownLoaderError
+from stoker.core.hotkeys import HotKey, ranking
+from stoker.core.pauses import is_paused
+from stoker.core.runs import KEPT_SECONDS, RunLock, add_totals, new_run_id, record_run
+from stoker.core.tier import EntryState, State
+
+if TYPE_CHECKING:
+    from stoker.core.loaders import Recipe
+    from stoker.core.manager import CacheManager
+    from stoker.core.policy import Policy
+
+logger = logging.getLogger(__name__)
+
+#: The job's name in run records.
+JOB = "warm"
+
+#: A run starts no load after so many seconds (less where the type's window is shorter).
+LONGEST_RUN_SECONDS = 30.0
+
+#: A load that takes longer is given up.
+LOAD_SECONDS = 30.0
+
+#: After so many failures of a loader in a row, the run leaves its other keys alone.
+FAILURES_IN_A_ROW = 20
+
+#: Reasons that a record tells apart; more count as "other".
+MOST_REASONS = 20
+
+#: Keys whose stored state is asked for at once.
+PEEK_KEYS = 200
+
+#: A pacer that has fallen behind catches up with at most so many seconds' worth of loads.
+CATCH_UP_SECONDS = 0.05
+
+Status: TypeAlias = Literal["done", "disabled", "paused", "busy", "interrupted", "unreachable"]
+
+
+@dataclass(slots=True)
+class WarmRun:
+    """What one run planned, did, and why not more."""
+
+    id: str
+    cache_type: str
+    started: float
+    """Unix time."""
+    trace: str
+    status: Status = "done"
+    """`disabled`: the policy says so; `busy`: another run of the type is under way; `interrupted`: paused,
+    or its lock was lost, before it was through; `unreachable`: the server did not answer."""
+    ranked: int = 0
+    """Keys that are hot enough."""
+    planned: int = 0
+    """Of those, keys that were due."""
+    loaded: int = 0
+    """Keys that were loaded and stored."""
+    refused: int = 0
+    """Keys that were loaded and not stored: an invalidation or a younger load came first."""
+    failed: int = 0
+    """Keys whose loader failed."""
+    skipped: int = 0
+    """Due keys that were left alone: no recipe, an unknown loader, one that kept failing."""
+    deferred: int = 0
+    """Due keys that the budget, the time or an interruption left to the next run."""
+    seconds: float = 0.0
+    reasons: dict[str, int] = field(default_factory=dict[str, int])
+    """How often each reason for a failure or a skip occurred."""
+
+    def count(self, reason: str) -> None:
+        """Count a reason; how many are told apart is bounded."""
+        known = reason in self.reasons or len(self.reasons) < MOST_REASONS
+        name = reason if known else "other"
+        self.reasons[name] = self.reasons.get(name, 0) + 1
+
+    def fields(self) -> dict[str, str | int | float]:
+        """The run as a record."""
+        return {
+            "cache_type": self.cache_type,
+            "status": self.status,
+            "started": f"{self.started:.3f}",
+            "seconds": f"{self.seconds:.3f}",
+            "ranked": self.ranked,
+            "planned": self.planned,
+            "loaded": self.loaded,
+            "refused": self.refused,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "deferred": self.deferred,
+            "trace": self.trace,
+            "reasons": json.dumps(self.reasons, sort_keys=True),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A key to load."""
+
+    key: str
+    recipe: Recipe
+    expected: float
+    """λT: requests expected within one TTL."""
+    trace: str | None
+    """Id for the log line of the reload; None where no invalidation made it needful."""
+
+
+def horizon(ttl: float, ahead: float, interval: float | None) -> float:
+    """Return the seconds of fresh life below which an entry is due.
+
+    At least the policy's share of the TTL, and enough that nothing expires before the next run, if that
+    comes after the same interval as this one; never more than half the TTL for that reason.
+
+    Args:
+        ttl: Seconds the entry was fresh for when it was stored.
+        ahead: The policy's share, 0 to 1.
+        interval: Seconds since the run before this one; None where there was none.
+    """
+    share = ttl * ahead
+    return share if interval is None else max(share, min(1.5 * interval, ttl / 2))
+
+
+def is_due(state: EntryState | None, ahead: float, interval: float | None) -> bool:
+    """Say whether an entry is gone, dead, stale, or about to expire."""
+    if state is None or state.state is not State.FRESH:
+        return True
+    return state.ttl_left < horizon(state.ttl, ahead, interval)
+
+
+class Pacer:
+    """Spaces starts evenly at a rate per second, without a burst at the start."""
+
+    def __init__(self, rate: float) -> None:
+        self._step = 1.0 / rate
+        self._next = time.monotonic()
+
+    async def wait(self) -> None:
+        """Wait for this start's turn."""
+        now = time.monotonic()
+        turn = max(self._next, now - CATCH_UP_SECONDS)
+        self._next = turn + self._step
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
+
+async def warm(
+    manager: CacheManager,
+    cache_type: str,
+    *,
+    limit: int | None = None,
+    seconds: float | None = None,
+    trace: str | None = None,
+) -> WarmRun:
+    """Warm a type once: plan, load, record.
+
+    Cache trouble and failing loaders are told in the run's `status` and `reasons`, never raised.
+
+    Args:
+        manager: The cache, with the loaders' modules imported.
+        cache_type: The type to warm.
+        limit: Consider so many of the hottest keys, instead of the policy's `keys`.
+        seconds: Start no load later than this; by default the type's window, 30 s at most.
+        trace: Id for the run's record and for the reloads of what was invalidated; its own by default.
+
+    Raises:
+        UsageError: There is no such type.
+    """
+    policy, run_id = manager.policy(cache_type), new_run_id()
+    run = WarmRun(run_id, cache_type, time.time(), trace or f"warm-{run_id}")
+    if policy.warm.mode == "none":
+        run.status = "disabled"
+        return run
+    began = time.monotonic()
+    work = _Work(manager, run, policy)
+    try:
+        async with RunLock(manager, JOB, cache_type, on_lost=work.stop) as lock:
+            if not lock.held:
+                run.status = "busy"
+            elif await is_paused(manager, cache_type):
+                run.status = "paused"
+            else:
+                await work.do(limit or policy.warm.keys, seconds)
+            run.seconds = time.monotonic() - began
+            await _record(manager, run)
+    except (LinkError, ReplyError) as error:
+        run.status = "unreachable"
+        run.count(type(error).__name__)
+        run.seconds = time.monotonic() - began
+        logger.warning(
+            "action=warm_unreachable cache_type=%s reason=%s",
+            cache_type,
+            error,
+            extra={"action": "warm_unreachable"},
+        )
+    return run
+
+
+async def plan(manager: CacheManager, run: WarmRun, limit: int, interval: float | None) -> list[Job]:
+    """Return what is due among a type's hottest keys, hottest first; counts go to `run`.
+
+    `interval` is the time since the run before, in seconds.
+
+    Raises:
+        LinkError: The server can't be reached.
+    """
+    policy = manager.policy(run.cache_type)
+    hot = [
+        item
+        for item in await ranking(manager, run.cache_type, limit)
+        if item.rate * policy.ttl >= policy.warm.min_requests
+    ]
+    run.ranked = len(hot)
+    jobs: list[Job] = []
+    for at in range(0, len(hot), PEEK_KEYS):
+        part = hot[at : at + PEEK_KEYS]
+        states = await manager.peek(run.cache_type, [item.key for item in part])
+        jobs += _due_jobs(run, part, states, policy, interval)
+    return sorted(jobs, key=lambda job: -job.expected)
+
+
+def _due_jobs(
+    run: WarmRun, hot: list[HotKey], states: list[EntryState | None], policy: Policy, interval: float | None
+) -> list[Job]:
+    jobs: list[Job] = []
+    for item, state in zip(hot, states, strict=True):
+        if not is_due(state, policy.warm.ahead, interval):
+            continue
+        run.planned += 1
+        if item.recipe is None:
+            run.skipped += 1
+            run.count("no recipe")
+            continue
+        expected = item.rate * (state.ttl if state is not None and state.ttl > 0 else policy.ttl)
+        dead = state is not None and state.state is State.DEAD
+        jobs.append(Job(item.key, item.recipe, expected, run.trace if dead else None))
+    return jobs
+
+
+class _Work:
+    """One run under way."""
+
+    def __init__(self, manager: CacheManager, run: WarmRun, policy: Policy) -> None:
+        self._manager = manager
+        self._run = run
+        self._policy = policy
+        self._stopped: str | None = None
+        self._in_a_row: Counter[str] = Counter()
+        self._reported: set[tuple[str, str]] = set()
+
+    def stop(self, reason: str) -> None:
+        """Start no further load."""
+        if self._stopped is None:
+            self._stopped = reason
+
+    async def do(self, limit: int, seconds: float | None) -> None:
+        """Plan and load."""
+        interval, policy = await self._interval(), self._policy
+        if seconds is None:
+            window = horizon(policy.ttl, policy.warm.ahead, interval)
+            seconds = min(LONGEST_RUN_SECONDS, max(window, 1.0))
+        jobs = await plan(self._manager, self._run, limit, interval)
+        budget = max(int(policy.warm.loads_per_second * seconds), 1)
+        queue = iter(jobs[:budget])
+        end = time.monotonic() + seconds
+        pacer = Pacer(policy.warm.loads_per_second)
+        watcher = asyncio.create_task(self._watch_pause(), name="stoker-warm-watch")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(policy.warm.concurrency, len(jobs))):
+                    group.create_task(self._work(queue, pacer, end))
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+        self._run.deferred += len(jobs[budget:])
+        if self._stopped is not None:
+            self._run.status = "interrupted"
+            self._run.count(self._stopped)
+
+    async def _interval(self) -> float | None:
+        """Seconds since the type's last run started, None where that isn't known."""
+        name = self._manager.keys.run(JOB, f"last:{self._run.cache_type}")
+        last: bytes | None = await self._manager.link.call(
+            "SET", name, f"{self._run.started:.3f}", "EX", KEPT_SECONDS, "GET"
+        )
+        return max(self._run.started - float(last), 0.0) if last else None
+
+    async def _watch_pause(self) -> None:
+        while self._stopped is None:
+            await asyncio.sleep(1.0)
+            try:
+                if await is_paused(self._manager, self._run.cache_type):
+                    self.stop("paused")
+            except (LinkError, ReplyError):
+                continue  # the loads themselves will notice
+
+    async def _work(self, queue: Iterator[Job], pacer: Pacer, end: float) -> None:
+        """Load one job after another until there are none, or no time, or no leave."""
+        for job in queue:
+            if self._in_a_row[job.recipe.loader] >= FAILURES_IN_A_ROW:
+                self._run.skipped += 1
+                self._run.count(f"loader {job.recipe.loader} keeps failing")
+                continue
+            if self._stopped is None and time.monotonic() < end:
+                await pacer.wait()
+            if not self._manager.link.ready:
+                self.stop("server unreachable")  # what is loaded now could not be stored
+            if self._stopped is not None or time.monotonic() >= end:
+                self._run.deferred += 1
+                continue
+            await self._load(job)
+
+    async def _load(self, job: Job) -> None:
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                loaded = await self._manager.reload(
+                    self._run.cache_type, job.key, job.recipe, trace=job.trace
+                )
+        except UnknownLoaderError as error:
+            self._run.skipped += 1
+            self._run.count("unknown loader")
+            self._report(job, error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._fail(job, error)  # the loader gave itself up
+        except LinkError as error:
+            self._fail(job, error)
+            self.stop("server unreachable")
+        except Exception as error:  # noqa: BLE001
+            # A loader may raise anything; the other keys of the run are none the worse for it.
+            self._fail(job, error)
+        else:
+            self._in_a_row[job.recipe.loader] = 0
+            if loaded.stored:
+                self._run.loaded += 1
+            else:
+                self._run.refused += 1
+                self._run.count("not stored")
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        self._in_a_row[job.recipe.loader] += 1
+        self._run.failed += 1
+        self._run.count(type(error).__name__)
+        self._report(job, error)
+
+    def _report(self, job: Job, error: BaseException) -> None:
+        """Log the first error of each kind and loader; the record has the counts."""
+        kind = (job.recipe.loader, type(error).__name__)
+        if kind in self._reported or len(self._reported) >= MOST_REASONS:
+            return
+        self._reported.add(kind)
+        logger.warning(
+            "action=warm_load_failed cache_type=%s loader=%s key=%s trace=%s reason=%s: %s",
+            self._run.cache_type,
+            job.recipe.loader,
+            job.key,
+            self._run.trace,
+            type(error).__name__,
+            error,
+            extra={"action": "warm_load_failed"},
+        )
+
+
+async def _record(manager: CacheManager, run: WarmRun) -> None:
+    """Record a run that did something; count all of them."""
+    if run.planned:
+        await record_run(manager, JOB, run.id, run.fields())
+    outcomes = ("loaded", "refused", "failed", "skipped", "deferred")
+    amounts = {f"{run.cache_type}|{name}": int(getattr(run, name)) for name in outcomes}
+    amounts[f"{run.cache_type}|runs {run.status}"] = 1
+    await add_totals(manager, JOB, amounts)
+    if run.planned or run.status == "interrupted":
+        logger.info(
+            "action=warmed cache_type=%s status=%s planned=%d loaded=%d refused=%d failed=%d"
+            " skipped=%d deferred=%d seconds=%.3f run=%s trace=%s",
+            run.cache_type,
+            run.status,
+            run.planned,
+            run.loaded,
+            run.refused,
+            run.failed,
+            run.skipped,
+            run.deferred,
+            run.seconds,
+            run.id,
+            run.trace,
+            extra={"action": "warmed"},
+        )

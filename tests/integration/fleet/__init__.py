@@ -1,0 +1,1 @@
+"""Hot keys, warming, rates, clean-up and metrics, on a real server."""
