@@ -7,6 +7,7 @@ are refused, so is a field that is given twice. Scalars mean what YAML 1.2 says:
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from stoker.core.errors import ConfigError
-from stoker.core.problems import FieldPath, Problem, dotted
+from stoker.core.problems import FieldPath, Problem, dotted, printable
 
 #: The largest file that is read, in bytes.
 MAX_BYTES = 2**20
@@ -63,8 +64,8 @@ def read_document(path: Path) -> Document:
             raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"{path}: can't be read: {reason}") from None
-    return parse_document(raw, str(path))
+        raise ConfigError(printable(f"{path}: can't be read: {reason}")) from None
+    return parse_document(raw, printable(str(path)))
 
 
 def parse_document(raw: bytes, source: str) -> Document:
@@ -98,8 +99,8 @@ def plain_value(text: str) -> Any:
         return int(text)
     if _BASED.fullmatch(text):
         return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
+    if _FLOAT.fullmatch(text) and math.isfinite(number := float(text)):
+        return number
     if _INFINITE.fullmatch(text):
         return float(text.replace(".", "", 1))
     return text
@@ -119,7 +120,7 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             raise self._syntax(error) from None
         except yaml.YAMLError as error:
-            raise ConfigError(f"{self._document.source}: not YAML: {error}") from None
+            raise ConfigError(printable(f"{self._document.source}: not YAML: {error}")) from None
         return self._document
 
     def _read_root(self) -> None:
@@ -178,7 +179,7 @@ class _Reader:
         self._document.problems.append(Problem(self._where(event), dotted(path), message))
 
     def _fatal(self, event: Any, message: str, path: FieldPath = ()) -> ConfigError:
-        return ConfigError(str(Problem(self._where(event), dotted(path), message)))
+        return ConfigError(printable(str(Problem(self._where(event), dotted(path), message))))
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> ConfigError:
         mark = error.problem_mark or error.context_mark
@@ -186,7 +187,7 @@ class _Reader:
         message = " ".join(part for part in (error.context, error.problem) if part)
         tab = "\\t" in message or "cannot start any token" in message
         hint = " (indent with spaces, not with tabs; quote texts that begin with a sign)" if tab else ""
-        return ConfigError(f"{where}: not YAML: {message}{hint}")
+        return ConfigError(printable(f"{where}: not YAML: {message}{hint}"))
 
 
 def _line(event: Any) -> int:

@@ -15,6 +15,7 @@ _USER = re.compile(rf"(?P<scheme>{_SCHEME})(?P<user>[^:@/\s;]*)(?P<password>:[^;
 _BARE_USER = re.compile(r"^[^;]*@")
 _HIDES = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api_?key|private_?key|auth)"
 _PARAMETER = re.compile(rf"(?P<name>[?&;][^=&;#]*{_HIDES}[^=&;#]*)=[^&;#\s]*", re.IGNORECASE)
+_OPTION = re.compile(rf"(--?[\w-]*{_HIDES}[\w-]*[= ])\S+", re.IGNORECASE)
 _SECRET_NAME = re.compile(rf"(?:^|[_.-]){_HIDES}(?:$|[_.-])", re.IGNORECASE)
 
 
@@ -47,7 +48,8 @@ def is_secret_name(name: str) -> bool:
 def redact(name: str, value: Any) -> Any:
     """Return what may be shown of the setting `name`: URLs without passwords, secrets as `***`.
 
-    Lists and mappings are redacted within; other values are returned as they are.
+    In command lines the values of options such as `--password` are hidden too. Lists and mappings are redacted
+    within; other values are returned as they are.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -58,6 +60,7 @@ def redact(name: str, value: Any) -> Any:
         return {key: redact(key, part) for key, part in mapping.items()}
     if isinstance(value, (list, tuple)):
         return [redact(name, part) for part in cast("Sequence[Any]", value)]
-    if isinstance(value, str) and "://" in value:
-        return " ".join(redact_url(word) for word in value.split(" "))
+    if isinstance(value, str):
+        text = _OPTION.sub(rf"\g<1>{HIDDEN}", value)
+        return " ".join(redact_url(word) if "://" in word else word for word in text.split(" "))
     return value

@@ -30,7 +30,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
-    arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}
+    arguments: dict[str, Any] = {
+        name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs
+    }
     asyncio.run(pyfuncitem.obj(**arguments))
     return True
 

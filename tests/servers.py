@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 
@@ -24,7 +24,9 @@ def free_port() -> int:
 
 def redis_program() -> str:
     """The server under test: $STOKER_TEST_SERVER, one on PATH, or the one that a wheel brings."""
-    found = os.environ.get("STOKER_TEST_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
+    found = (
+        os.environ.get("STOKER_TEST_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
+    )
     if found:
         return found
     from stoker.worker.embedded import find_server
@@ -45,7 +47,7 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def client(self) -> redis.Redis:
+    def client(self) -> Any:
         """A plain synchronous client, for looking from outside."""
         return redis.Redis(port=self.port, protocol=2, socket_timeout=10)
 
@@ -65,7 +67,9 @@ class RedisServer:
                     return self
             except redis.RedisError:
                 if self.process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"no server: {(self.folder / 'server.log').read_text()[-2000:]}") from None
+                    raise RuntimeError(
+                        f"no server: {(self.folder / 'server.log').read_text()[-2000:]}"
+                    ) from None
             time.sleep(0.01)
 
     def kill(self) -> None:

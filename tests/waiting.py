@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -25,9 +25,7 @@ def wait_until(predicate: Callable[[], T], description: str, *, timeout: float =
         time.sleep(POLL_SECONDS)
 
 
-async def eventually(
-    predicate: Callable[[], T | Awaitable[T]], description: str, *, timeout: float = 20.0
-) -> T:
+async def eventually(predicate: Callable[[], Any], description: str, *, timeout: float = 20.0) -> Any:
     """`wait_until` for tests on an event loop; the predicate may be async."""
     end = time.monotonic() + timeout
     while True:

@@ -1,0 +1,317 @@
+"""A strict read that begins after an invalidation was acknowledged never returns what was before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from stoker.core import Everything, Key, Pattern, Scope, Tag, Type, loader
+from stoker.core.position import parse_position
+from tests.managers import make_manager
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+SCOPES: dict[str, Scope] = {
+    "key": Key("product", "1"),
+    "tag": Tag("red"),
+    "type": Type("product"),
+    "pattern": Pattern("product", "[0-9]*"),
+    "everything": Everything(),
+}
+OTHERS: dict[str, Scope] = {
+    "key": Key("product", "2"),
+    "tag": Tag("blue"),
+    "type": Type("db_query"),
+    "pattern": Pattern("product", "x*"),
+}
+
+
+class Source:
+    """A value that changes, behind a gate that a test opens."""
+
+    def __init__(self) -> None:
+        self.value = 1
+        self.loads = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.reading = asyncio.Event()
+
+    async def load(self) -> int:
+        self.loads += 1
+        value = self.value
+        self.reading.set()
+        await self.gate.wait()
+        return value
+
+
+def tagged(source: Source, name: str) -> Callable[[], Awaitable[int]]:
+    @loader(name, cache_type="product", tags=lambda _: ["red"])
+    async def load() -> int:
+        return await source.load()
+
+    return load
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("where", ["same process", "other process"])
+async def test_what_is_invalidated_is_not_served(
+    redis_server: RedisServer, prefix: str, scope: str, where: str
+) -> None:
+    source = Source()
+    load = tagged(source, f"{prefix}.{scope}.{where}")
+    async with (
+        make_manager(redis_server, prefix, product={}) as cache,
+        make_manager(redis_server, prefix, product={}) as peer,
+    ):
+        assert await cache.get_or_load("product", "1", load) == 1
+        source.value = 2
+        receipt = await (cache if where == "same process" else peer).invalidate(SCOPES[scope])
+        assert receipt.acknowledged
+        assert await cache.get("product", "1") is None
+        assert await cache.get_or_load("product", "1", load) == 2
+        assert await cache.get_or_load("product", "1", load) == 2
+        assert source.loads == 2, "what was loaded after the invalidation lives"
+
+
+@pytest.mark.parametrize("scope", OTHERS)
+async def test_what_is_not_named_lives_on(redis_server: RedisServer, prefix: str, scope: str) -> None:
+    source = Source()
+    load = tagged(source, f"{prefix}.other.{scope}")
+    async with make_manager(redis_server, prefix, product={}) as cache:
+        await cache.get_or_load("product", "1", load)
+        await cache.invalidate(OTHERS[scope])
+        assert await cache.get_or_load("product", "1", load) == 1
+        assert source.loads == 1
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_an_invalidation_during_a_load_leaves_nothing_stale(
+    redis_server: RedisServer, prefix: str, scope: str
+) -> None:
+    source = Source()
+    load = tagged(source, f"{prefix}.inflight.{scope}")
+    async with (
+        make_manager(redis_server, prefix, product={}) as cache,
+        make_manager(redis_server, prefix, product={}) as peer,
+    ):
+        source.gate.clear()
+        slow = asyncio.create_task(cache.get_or_load("product", "1", load))
+        await source.reading.wait()
+        source.value = 2
+        await peer.invalidate(SCOPES[scope])
+        source.gate.set()
+        assert await slow == 1, "this read began before the invalidation"
+        assert await cache.get_or_load("product", "1", load) == 2
+        assert await peer.get("product", "1") == 2
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_who_joins_a_load_is_held_to_the_moment_they_began(
+    redis_server: RedisServer, prefix: str, scope: str
+) -> None:
+    source = Source()
+    load = tagged(source, f"{prefix}.join.{scope}")
+    async with make_manager(redis_server, prefix, product={}) as cache:
+        source.gate.clear()
+        early = asyncio.create_task(cache.get_or_load("product", "1", load))
+        await source.reading.wait()
+        source.value = 2
+        await cache.invalidate(SCOPES[scope])
+        late = asyncio.create_task(cache.get_or_load("product", "1", load))
+        await eventually(lambda: cache.counters.of("product").misses == 2, "the second caller waits")
+        source.gate.set()
+        assert await early == 1
+        assert await late == 2
+        assert source.loads == 2
+
+
+async def test_get_miss_compute_set_is_a_load_by_hand(redis_server: RedisServer, prefix: str) -> None:
+    async with (
+        make_manager(redis_server, prefix) as cache,
+        make_manager(redis_server, prefix, product={}) as peer,
+    ):
+        assert await cache.get("db_query", "k") is None
+        computed = "before"
+        await peer.delete("db_query", "k")
+        assert await cache.set("db_query", "k", computed)
+        assert await cache.get("db_query", "k") is None, (
+            "stored dead: it was computed before the invalidation"
+        )
+        assert await cache.set("db_query", "k", "after")
+        assert await cache.get("db_query", "k") == "after"
+
+
+async def test_tasks_do_not_take_each_others_marks(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        await cache.get("db_query", "unrelated")
+        both_missed, may_set = asyncio.Event(), asyncio.Event()
+        missed = 0
+
+        async def by_hand(value: str) -> None:
+            nonlocal missed
+            await cache.get("db_query", "k")
+            missed += 1
+            if missed == 2:
+                both_missed.set()
+            await may_set.wait()
+            await cache.set("db_query", "k", value)
+
+        tasks = [asyncio.create_task(by_hand(value)) for value in ("a", "b")]
+        await both_missed.wait()
+        await cache.delete("db_query", "k")
+        may_set.set()
+        await asyncio.gather(*tasks)
+        assert await cache.get("db_query", "k") is None
+
+
+async def test_a_read_within_wait_for_leaves_its_mark_too(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+
+        async def by_hand() -> None:
+            await cache.get("db_query", "other")
+            assert await asyncio.wait_for(cache.get("db_query", "k"), 30) is None
+            await cache.delete("db_query", "k")
+            await cache.set("db_query", "k", "before")
+            assert await cache.get("db_query", "k") is None
+
+        await asyncio.create_task(by_hand())
+
+
+async def test_no_commit_replaces_a_younger_one(redis_server: RedisServer, prefix: str) -> None:
+    source = Source()
+    async with make_manager(redis_server, prefix) as slow, make_manager(redis_server, prefix) as quick:
+        source.gate.clear()
+        task = asyncio.create_task(slow.get_or_load("db_query", "k", source.load))
+        await source.reading.wait()
+        await quick.invalidate(Tag("something else"))
+        source.value = 2
+        assert await quick.set("db_query", "k", 2)
+        source.gate.set()
+        assert await task == 1
+        assert await quick.get("db_query", "k") == 2
+
+
+async def test_a_stale_entry_that_was_invalidated_is_not_served(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    source = Source()
+    async with make_manager(redis_server, prefix, product={"ttl": 0.01, "stale": 60}) as cache:
+        await cache.get_or_load("product", "1", source.load)
+        source.value = 2
+        await cache.delete("product", "nothing")
+        await cache.invalidate(Key("product", "1"))
+        assert await cache.get_or_load("product", "1", source.load) == 2
+
+
+async def test_more_records_than_one_check_reads(redis_server: RedisServer, prefix: str) -> None:
+    """A reply cut off by its COUNT is not a finished check."""
+    async with (
+        make_manager(redis_server, prefix) as cache,
+        make_manager(redis_server, prefix, product={}) as peer,
+    ):
+        await cache.set("db_query", "k", 1)
+        for batch in range(10):
+            await asyncio.gather(*(peer.invalidate(Tag(f"t{batch}-{n}")) for n in range(100)))
+        await peer.invalidate(Key("db_query", "k"))
+        assert await cache.get("db_query", "k") is None
+
+
+async def test_a_new_process_knows_what_was_invalidated_before_it_came(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        await cache.set("db_query", "dead", 1)
+        await cache.set("db_query", "alive", 1)
+        await cache.invalidate(Key("db_query", "dead"))
+        async with make_manager(redis_server, prefix) as late:
+            assert await late.get("db_query", "dead") is None
+            assert await late.get("db_query", "alive") == 1
+
+
+async def test_a_foreign_record_of_an_unknown_kind_kills_everything(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        await cache.set("db_query", "k", 1)
+        redis_server.client().xadd(cache.keys.log, {"region": "eu"}, nomkstream=True)
+        assert await cache.get("db_query", "k") is None
+
+
+@pytest.mark.parametrize("loss", ["log", "log and fence", "all", "made anew by a stranger"])
+async def test_a_lost_log_is_a_new_epoch(redis_server: RedisServer, prefix: str, loss: str) -> None:
+    source = Source()
+    client = redis_server.client()
+    policy = {"after_rollback": "dead"}
+    async with (
+        make_manager(redis_server, prefix, product=policy) as cache,
+        make_manager(redis_server, prefix, product=policy) as peer,
+    ):
+        assert await cache.get_or_load("product", "1", source.load) == 1
+        assert await peer.get("product", "1") == 1
+        source.value = 2
+        await peer.invalidate(Key("product", "1"))
+        if loss == "all":
+            for key in client.scan_iter(match=f"{prefix}:*"):
+                client.delete(key)
+        else:
+            client.delete(cache.keys.log)
+        if loss == "log and fence":
+            client.delete(cache.keys.fence)
+        if loss == "made anew by a stranger":
+            client.xadd(cache.keys.log, {"tag": "whatever"})
+        assert await cache.get("product", "1") is None
+        assert await cache.get_or_load("product", "1", source.load) == 2
+        assert await peer.get("product", "1") == 2, "both agree on the new epoch"
+        assert cache.log.epochs_opened + peer.log.epochs_opened >= 2
+
+
+async def test_entries_of_an_older_epoch_are_served_only_while_they_are_loaded_again(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    source = Source()
+    async with make_manager(redis_server, prefix, product={}) as cache:
+        assert await cache.get_or_load("product", "1", source.load) == 1
+        assert await cache.get_or_load("product", "2", source.load) == 1
+        redis_server.client().delete(cache.keys.log)
+        source.value = 2
+        assert await cache.get("product", "1") is None, "nothing loads it again"
+        assert await cache.get_or_load("product", "1", source.load) == 1
+        await eventually(lambda: source.loads == 3, "a load behind")
+        await cache.invalidate(Key("product", "2"))
+        assert await cache.get_or_load("product", "2", source.load) == 2, "invalidated in the new epoch"
+
+
+async def test_a_load_that_began_in_an_older_epoch_is_not_stored(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    source = Source()
+    async with make_manager(redis_server, prefix) as cache:
+        source.gate.clear()
+        task = asyncio.create_task(cache.get_or_load("db_query", "k", source.load))
+        await source.reading.wait()
+        redis_server.client().delete(cache.keys.log)
+        await cache.invalidate(Tag("opens the new epoch"))
+        source.gate.set()
+        assert await task == 1
+        assert cache.counters.of("db_query").sets_refused == 1
+        assert not redis_server.client().exists(cache.keys.entry("db_query", "k"))
+
+
+async def test_receipts_name_the_record(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix, product={}) as cache:
+        receipt = await cache.invalidate(
+            Key("product", "1"), Tag("red"), by="a test", trace="abc", reason="to see it"
+        )
+        assert receipt.log_id
+        client = redis_server.client()
+        [(stream_id, fields)] = client.xrange(cache.keys.log, receipt.log_id, receipt.log_id)
+        assert parse_position(stream_id) == parse_position(receipt.log_id)
+        assert fields == {
+            b"key": b"product:1",
+            b"tag": b"red",
+            b"_by": b"a test",
+            b"_trace": b"abc",
+            b"_reason": b"to see it",
+        }

@@ -1,0 +1,198 @@
+"""Redis slow, gone, full or back: the caller gets an answer, and nothing that was invalidated comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from stoker.core import CacheConfig, CacheManager, Key, Tag
+from stoker.core.errors import LinkError
+from tests.servers import RedisServer, free_port
+from tests.waiting import eventually
+
+
+def make(server: RedisServer, *, timeout: float = 0.2, connect_timeout: float = 5) -> CacheManager:
+    config = CacheConfig.model_validate(
+        {"prefix": "t", "redis": {"url": server.url, "timeout": timeout, "connect_timeout": connect_timeout}}
+    )
+    return CacheManager(config, recording=False)
+
+
+class Source:
+    def __init__(self) -> None:
+        self.value = 1
+        self.loads = 0
+
+    async def load(self) -> int:
+        self.loads += 1
+        return self.value
+
+
+async def test_without_a_server_every_answer_comes_all_the_same() -> None:
+    config = CacheConfig.model_validate(
+        {"prefix": "t", "redis": {"url": f"redis://127.0.0.1:{free_port()}/0", "connect_timeout": 0.1}}
+    )
+    source = Source()
+    async with CacheManager(config, recording=False) as cache:
+        assert not cache.link.ready
+        assert await cache.get("db_query", "k", "default") == "default"
+        assert await cache.set("db_query", "k", 1) is False
+        assert await cache.delete("db_query", "k") == 0
+        assert await cache.get_or_load("db_query", "k", source.load) == 1
+        receipt = await cache.invalidate(Tag("a"))
+        assert not receipt.acknowledged
+        assert cache.log.queued == 2
+        with pytest.raises(LinkError, match=r"127\.0\.0\.1"):
+            await cache.link.call("PING")
+
+
+async def test_a_killed_server_is_a_miss_and_its_return_is_noticed(
+    own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, source = own_redis_server, Source()
+    async with make(server) as cache:
+        await cache.get_or_load("db_query", "k", source.load)
+        with caplog.at_level(logging.WARNING, "stoker"):
+            server.kill()
+            await eventually(lambda: not cache.link.ready, "the loss is noticed")
+            for _ in range(200):
+                assert await cache.get_or_load("db_query", "k", source.load) == 1
+            server.start()
+            await eventually(lambda: cache.link.ready, "the return is noticed")
+        changes = [getattr(record, "action", "") for record in caplog.records]
+        assert changes.count("link_down") == 1, "one line per change of state"
+        assert changes.count("link_up") == 1
+        assert await cache.get_or_load("db_query", "k", source.load) == 1
+        assert await cache.get("db_query", "k") == 1
+
+
+async def test_invalidations_made_meanwhile_are_kept_obeyed_and_appended(
+    own_redis_server: RedisServer,
+) -> None:
+    server, source = own_redis_server, Source()
+    server.client().config_set("appendonly", "yes")
+    server.client().config_set("appendfsync", "always")
+    server.options = ("--appendonly", "yes")
+    async with make(server) as cache, make(server) as peer:
+        await cache.get_or_load("db_query", "k", source.load)
+        server.kill()
+        await eventually(lambda: not cache.link.ready, "the loss is noticed")
+        source.value = 2
+        receipt = await cache.invalidate(Key("db_query", "k"))
+        assert receipt.log_id is None
+        assert await cache.get_or_load("db_query", "k", source.load) == 2
+        server.start()
+        await eventually(lambda: cache.link.ready and peer.link.ready, "both are back")
+        assert cache.log.queued == 0
+        assert await peer.get("db_query", "k") is None
+        assert await peer.get_or_load("db_query", "k", source.load) == 2
+
+
+async def test_a_restart_from_a_snapshot_is_a_new_epoch(own_redis_server: RedisServer) -> None:
+    """What was acknowledged after the snapshot is gone, and the entry it killed is back."""
+    server, source = own_redis_server, Source()
+    async with make(server) as cache:
+        await cache.get_or_load("db_query", "k", source.load)
+        server.client().save()
+        before = cache.log.epoch
+        source.value = 2
+        assert (await cache.invalidate(Key("db_query", "k"))).acknowledged
+        server.kill()
+        server.start()
+        await eventually(lambda: cache.link.ready and cache.link.connections == 2, "the server is back")
+        assert cache.log.epoch not in {0, before}
+        assert await cache.get("db_query", "k") is None, "not without loading it again"
+
+
+async def test_a_frozen_server_costs_one_short_wait(own_redis_server: RedisServer) -> None:
+    server, source = own_redis_server, Source()
+    async with make(server) as cache:
+        await cache.get_or_load("db_query", "k", source.load)
+        server.freeze()
+        answers = await asyncio.gather(*(cache.get_or_load("db_query", "k", source.load) for _ in range(50)))
+        assert answers == [1] * 50
+        assert cache.link.timeouts == 1
+        for _ in range(100):
+            assert await cache.get_or_load("db_query", "k", source.load) == 1
+        assert cache.link.timeouts == 1, "after the first, nobody waits"
+        server.thaw()
+        await eventually(lambda: cache.link.ready, "the thaw is noticed")
+
+        async def hits() -> bool:
+            return bool(await cache.get("db_query", "k") == 1)
+
+        await eventually(hits, "hits are back")
+
+
+async def test_a_server_that_stays_frozen_is_given_up_and_found_again(own_redis_server: RedisServer) -> None:
+    server = own_redis_server
+    async with make(server, timeout=0.05) as cache:
+        connections = cache.link.connections
+        server.freeze()
+        assert await cache.get("db_query", "k") is None
+        await eventually(
+            lambda: "no reply for 2 s" in cache.link.last_error or cache.link.connections > 1, "given up"
+        )
+        server.thaw()
+        await eventually(lambda: cache.link.ready, "found again")
+        assert cache.link.connections > connections
+
+
+async def test_a_full_server_refuses_and_the_caller_does_not_notice(
+    own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, source = own_redis_server, Source()
+    async with make(server) as cache:
+        server.client().config_set("maxmemory", "1")
+        assert await cache.set("db_query", "k", 1) is False
+        assert await cache.get_or_load("db_query", "k", source.load) == 1
+        with caplog.at_level(logging.WARNING, "stoker"):
+            assert not (await cache.invalidate(Tag("a"))).acknowledged
+        assert any(getattr(record, "action", "") == "append_refused" for record in caplog.records), "loud"
+        assert cache.log.queued == 1, "kept, for when there is room"
+
+
+async def test_a_reply_that_makes_no_sense_drops_the_connection_and_nothing_else(
+    own_redis_server: RedisServer,
+) -> None:
+    """A server of another kind on the port: the link says so and keeps trying."""
+    gone = own_redis_server
+    port = gone.port
+    gone.kill()
+
+    async def speak_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    stranger = await asyncio.start_server(speak_http, "127.0.0.1", port)
+    async with make(gone, connect_timeout=0.3) as cache:
+        assert await cache.get("db_query", "k", "default") == "default"
+        assert not cache.link.ready
+        stranger.close()
+        await stranger.wait_closed()
+        gone.start()
+        await eventually(lambda: cache.link.ready, "the right server is found")
+
+
+async def test_the_password_is_in_no_message() -> None:
+    config = CacheConfig.model_validate(
+        {"redis": {"url": f"redis://me:hunter2@127.0.0.1:{free_port()}/0", "connect_timeout": 0.1}}
+    )
+    async with CacheManager(config, recording=False) as cache:
+        with pytest.raises(LinkError) as error:
+            await cache.link.call("PING")
+    assert "hunter2" not in str(error.value)
+
+
+async def test_what_was_under_way_when_the_server_died_ends(own_redis_server: RedisServer) -> None:
+    server = own_redis_server
+    async with make(server) as cache:
+        server.freeze()
+        calls = [asyncio.create_task(cache.link.call("GET", "x")) for _ in range(20)]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(result, LinkError) for result in results)
+        server.thaw()

@@ -1,0 +1,104 @@
+"""What a process knows of the log: right, and bounded."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.core.history import MAX_PATTERNS, History
+
+RECORDS = st.lists(
+    st.sampled_from(
+        [
+            [b"key", b"product:1"],
+            [b"key", b"product:2"],
+            [b"tag", b"red"],
+            [b"type", b"page"],
+            [b"pattern", b"product:*"],
+            [b"everything", b"1"],
+            [b"_reason", b"nothing"],
+            [b"tag", b"blue", b"key", b"page:x", b"_by", b"me"],
+        ]
+    ),
+    max_size=12,
+)
+
+
+def names(fields: list[bytes], cache_type: str, key: str, tags: tuple[bytes, ...]) -> bool:
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        if (
+            (name == b"key" and value == f"{cache_type}:{key}".encode())
+            or (name == b"tag" and value in tags)
+            or (name == b"type" and value == cache_type.encode())
+            or (name == b"pattern" and cache_type == "product")
+            or name == b"everything"
+        ):
+            return True
+    return False
+
+
+@given(RECORDS, st.sampled_from(["product", "page"]), st.sampled_from(["1", "x"]), st.integers(0, 12))
+def test_an_entry_is_dead_when_a_later_record_names_it(
+    records: list[list[bytes]], cache_type: str, key: str, born: int
+) -> None:
+    history = History()
+    for position, fields in enumerate(records, 1):
+        history.add(position, fields)
+    for tags in ((), (b"red",), (b"blue", b"green")):
+        expected = any(names(f, cache_type, key, tags) for f in records[born:])
+        assert bool(history.killer(cache_type, key, tags, born)) == expected
+
+
+@given(RECORDS)
+def test_reading_backwards_gives_the_same(records: list[list[bytes]]) -> None:
+    forwards, backwards = History(), History()
+    numbered = list(enumerate(records, 1))
+    for position, fields in numbered:
+        forwards.add(position, fields)
+    for position, fields in reversed(numbered):
+        backwards.add_older(position, fields)
+    for born in range(len(records) + 1):
+        for cache_type, key in (("product", "1"), ("page", "x")):
+            for tags in ((), (b"red",)):
+                assert forwards.killer(cache_type, key, tags, born) == backwards.killer(
+                    cache_type, key, tags, born
+                )
+
+
+def test_a_field_of_an_unknown_kind_means_everything() -> None:
+    history = History()
+    history.add(5, [b"region", b"eu"])
+    assert history.killer("product", "1", (), 4) == 5
+    assert history.killer("product", "1", (), 5) == 0
+
+
+def test_what_is_forgotten_raises_the_horizon() -> None:
+    history = History(generation_scopes=10)
+    for position in range(1, 100):
+        history.add(position, [b"key", b"product:%d" % position])
+        assert history.scopes <= 20
+    for position in range(1, 100):
+        known = history.killer("product", str(position), (), position - 1) == position
+        assert known or position <= history.horizon, "neither known nor below the horizon"
+    assert 0 < history.horizon < 95
+
+
+def test_more_patterns_than_are_matched_one_by_one_widen_to_their_types() -> None:
+    history = History()
+    for position in range(1, MAX_PATTERNS + 2):
+        history.add(position, [b"pattern", b"product:%d*" % position])
+    assert history.killer("product", "5-something", (), 4) >= 5
+    assert history.killer("product", "nothing like it", (), 4) >= 5, "widened, so it may not live"
+    assert history.killer("page", "1", (), 0) == 0
+    assert history.scopes <= MAX_PATTERNS + 1
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="sizes are CPython's")
+def test_a_scope_takes_no_text() -> None:
+    """The table holds hashes: a long key costs what a short one does."""
+    history = History()
+    history.add(1, [b"key", b"product:" + b"x" * 500])
+    assert all(isinstance(scope, int) for scope in history._young)
