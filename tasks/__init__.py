@@ -1,1 +1,1 @@
-"""Celery tasks, each of which calls one thing of the cache library."""
+"""The tasks: thin, each calls one thing of the cache library."""

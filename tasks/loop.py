@@ -1,0 +1,97 @@
+"""One long-lived event loop in a background thread of each process: Celery's threads hand it coroutines.
+
+It starts at its first use, and again in a forked child: a thread does not survive `fork`, a copied lock might
+be held for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: How long the loop's thread is waited for when it stops, in seconds.
+JOIN_SECONDS = 2.0
+
+
+class LoopThread:
+    """The event loop of this process, in a daemon thread of its own."""
+
+    def __init__(self, name: str = "stoker-loop") -> None:
+        self._name = name
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the loop runs, in this very process."""
+        return self._loop is not None and self._process == os.getpid()
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop; start it if there is none yet in this process."""
+        if self._process != os.getpid():
+            self._reset()
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._serve, args=(self._loop,), name=self._name, daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    @staticmethod
+    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop, in a copy of the caller's context; don't wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop())
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run a coroutine on the loop and return what it returns; raise what it raises.
+
+        Whatever interrupts the wait (a time limit of Celery's, a `TimeoutError` after `timeout` seconds)
+        cancels the coroutine.
+        """
+        future = self.submit(coroutine)
+        try:
+            return future.result(timeout)
+        except BaseException:  # whatever it is, nothing may go on behind a caller who has left
+            future.cancel()
+            raise
+
+    def stop(self, timeout: float = JOIN_SECONDS) -> None:
+        """Cancel what still runs, stop the loop and wait for its thread, `timeout` seconds for each."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or self._process != os.getpid():
+            return
+        try:
+            self.run(_cancel_all(timeout), timeout + 1)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout)
+            self._reset()
+
+
+async def _cancel_all(timeout: float) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=timeout)
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -1,0 +1,336 @@
+"""The event consumer on a real server: applied, then acknowledged; nothing is lost, whatever dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoker.core import CacheManager, Key, Tag, make_event
+from stoker.core.keys import Keys
+from stoker.worker import consumer as module
+from stoker.worker.consumer import EventConsumer, Subscription
+from tests.components import Component
+from tests.managers import make_manager
+from tests.servers import RedisServer
+from tests.waiting import eventually, wait_until
+
+
+def subscribe(server: RedisServer, prefix: str, name: str = "one", **given: Any) -> Subscription:
+    keys = Keys(prefix)
+    defaults = Subscription(server.url, keys.events, keys.dead_events, name=name, block=0.05)
+    return replace(defaults, **given)
+
+
+@asynccontextmanager
+async def consuming(manager: CacheManager, subscription: Subscription) -> AsyncGenerator[EventConsumer]:
+    """A consumer that runs for as long as the block does."""
+
+    async def connected() -> CacheManager:
+        return manager
+
+    consumer = EventConsumer(subscription, connected)
+    task = asyncio.create_task(consumer.run())
+    try:
+        yield consumer
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def publish(client: Any, prefix: str, tag: str, event_id: str = "e") -> bytes:
+    raw = make_event(Tag(tag), event_id=event_id, source="test", reason="why").pack()
+    message_id: bytes = client.xadd(f"{prefix}:events", {"d": raw})
+    return message_id
+
+
+def flat_records(client: Any, prefix: str) -> list[list[bytes]]:
+    """The log's records of invalidations with fields that may stand there twice."""
+    script = "return redis.call('XRANGE', KEYS[1], '-', '+')"
+    return [fields for _, fields in client.eval(script, 1, f"{prefix}:log") if b"epoch" not in fields]
+
+
+def records(client: Any, prefix: str) -> list[dict[bytes, bytes]]:
+    """The log's records of invalidations, oldest first."""
+    return [fields for _, fields in client.xrange(f"{prefix}:log") if b"epoch" not in fields]
+
+
+def tags(client: Any, prefix: str) -> list[str]:
+    return [fields[b"tag"].decode() for fields in records(client, prefix) if b"tag" in fields]
+
+
+def pending(client: Any, prefix: str, group: str = "stoker") -> int:
+    return int(client.xpending(f"{prefix}:events", group)["pending"])
+
+
+async def test_an_event_is_applied_and_then_acknowledged(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    async with make_manager(redis_server, prefix) as manager:
+        await manager.set("db_query", "q", 1, tags=["a"])
+        async with consuming(manager, subscribe(redis_server, prefix)) as consumer:
+            publish(client, prefix, "a", "order-17")
+            await eventually(lambda: consumer.health.applied == 1, "applied")
+            assert await manager.get("db_query", "q") is None
+            (record,) = records(client, prefix)
+            assert record == {b"tag": b"a", b"_by": b"test", b"_trace": b"order-17", b"_reason": b"why"}
+            assert pending(client, prefix) == 0
+            assert consumer.health.problem is None
+            assert consumer.health.held == 0
+
+
+async def test_what_was_published_before_the_first_start_is_read_too(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    client = redis_server.client()
+    for number in range(3):
+        publish(client, prefix, f"t{number}")
+    async with (
+        make_manager(redis_server, prefix) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        await eventually(lambda: consumer.health.applied == 3, "applied")
+
+
+async def test_a_batch_is_one_record(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    for number in range(10):
+        publish(client, prefix, f"t{number % 4}", f"id{number}")
+    async with (
+        make_manager(redis_server, prefix) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        await eventually(lambda: consumer.health.applied == 10, "applied")
+    (fields,) = flat_records(client, prefix)
+    assert fields.count(b"tag") == 4
+    assert fields[fields.index(b"_trace") + 1].decode() == ",".join(f"id{number}" for number in range(10))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"{", "no event"),
+        (b'{"scopes": [{"tg": "a"}]}', "unknown field `tg` - at `$.scopes[0]`"),
+        (b'{"scopes": [{"type": "product"}, {}]}', "scopes[1]"),
+        (b'{"scopes": []}', "names 1 to"),
+        (b"\xff\x00", "no event"),
+        (b'{"scopes": [{"tag": "' + b"x" * 70_000 + b'"}]}', "bytes are more than an event may have"),
+    ],
+)
+async def test_a_malformed_one_goes_to_the_dead_stream_with_the_reason(
+    redis_server: RedisServer, prefix: str, raw: bytes, reason: str
+) -> None:
+    client = redis_server.client()
+    publish(client, prefix, "before")
+    bad = client.xadd(f"{prefix}:events", {"d": raw})
+    publish(client, prefix, "after")
+    async with (
+        make_manager(redis_server, prefix) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        await eventually(lambda: consumer.health.applied == 2, "the others are applied")
+        assert consumer.health.dead == 1
+    ((_, dead),) = client.xrange(f"{prefix}:events:dead")
+    assert dead[b"id"] == bad
+    assert dead[b"stream"] == f"{prefix}:events".encode()
+    assert dead[b"d"] == raw[: 64 * 1024]
+    assert reason in dead[b"reason"].decode()
+    assert len(dead[b"reason"]) <= 600
+    assert pending(client, prefix) == 0
+
+
+async def test_a_message_without_the_field_is_malformed(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    client.xadd(f"{prefix}:events", {"data": b"x", "kind": b"y"})
+    async with (
+        make_manager(redis_server, prefix) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        await eventually(lambda: consumer.health.dead == 1, "set aside")
+    ((_, dead),) = client.xrange(f"{prefix}:events:dead")
+    assert dead[b"reason"] == b"no field d with the event's JSON, but data, kind"
+
+
+async def test_duplicates_are_harmless(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    async with (
+        make_manager(redis_server, prefix, product={}) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        await eventually(lambda: consumer.health.last_read is not None, "it reads")
+        for _ in range(2):
+            publish(client, prefix, "a", "same")
+            await eventually(lambda: pending(client, prefix) == 0, "acknowledged")
+        await eventually(lambda: consumer.health.applied == 2, "applied")
+        assert await manager.set("product", "1", "new", tags=["a"])
+        assert await manager.get("product", "1") == "new"
+
+
+async def test_a_batch_that_the_log_refuses_stays_pending_and_is_tried_again(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    client = redis_server.client()
+    async with (
+        make_manager(redis_server, prefix) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        await eventually(lambda: consumer.health.last_read is not None, "it reads")
+        client.delete(f"{prefix}:log")
+        client.set(f"{prefix}:log", "in the way", ex=60)
+        publish(client, prefix, "a")
+        await eventually(lambda: consumer.health.retries >= 2, "tried again")
+        assert pending(client, prefix) == 1
+        assert consumer.health.applied == 0
+        assert consumer.health.held == 1
+        assert "tried again" in (consumer.health.problem or "")
+        client.delete(f"{prefix}:log")
+        await eventually(lambda: consumer.health.applied == 1, "applied once the log is back")
+        await eventually(lambda: consumer.health.problem is None, "and well again")
+    assert tags(client, prefix) == ["a"]
+    assert pending(client, prefix) == 0
+
+
+async def test_own_pending_messages_come_first(redis_server: RedisServer, prefix: str) -> None:
+    client = redis_server.client()
+    at = subscribe(redis_server, prefix, batch=2)
+    for number in range(5):
+        publish(client, prefix, f"old{number}")
+    client.xgroup_create(at.stream, at.group, id="0")
+    client.xreadgroup(at.group, at.name, {at.stream: ">"}, count=5)  # and dies
+    publish(client, prefix, "new")
+    async with make_manager(redis_server, prefix) as manager, consuming(manager, at) as consumer:
+        await eventually(lambda: consumer.health.applied == 6, "applied")
+    assert records(client, prefix)[-1][b"tag"] == b"new"
+    assert pending(client, prefix) == 0
+
+
+async def test_what_a_dead_peer_holds_is_claimed_and_its_name_forgotten(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORGET_AFTER_SECONDS", 0.05)
+    client = redis_server.client()
+    at = subscribe(redis_server, prefix, name="alive", claim_after=0.1)
+    client.xgroup_create(at.stream, at.group, id="0", mkstream=True)
+    for number in range(3):
+        publish(client, prefix, f"held{number}")
+    client.xreadgroup(at.group, "dead", {at.stream: ">"}, count=3)
+    async with make_manager(redis_server, prefix) as manager, consuming(manager, at) as consumer:
+        await eventually(lambda: consumer.health.applied == 3, "claimed and applied")
+        assert pending(client, prefix) == 0
+
+        def names() -> set[bytes]:
+            return {consumer["name"] for consumer in client.xinfo_consumers(at.stream, at.group)}
+
+        await eventually(lambda: names() == {b"alive"}, "the dead one's name is forgotten")
+
+
+async def test_events_that_were_removed_before_they_were_applied_invalidate_everything(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    client = redis_server.client()
+    at = subscribe(redis_server, prefix)
+    client.xgroup_create(at.stream, at.group, id="0", mkstream=True)
+    removed = publish(client, prefix, "gone")
+    client.xreadgroup(at.group, at.name, {at.stream: ">"})
+    client.xdel(at.stream, removed)
+    async with make_manager(redis_server, prefix, product={}) as manager:
+        await manager.set("product", "1", "old")
+        async with consuming(manager, at) as consumer:
+            await eventually(lambda: consumer.health.lost == 1, "noticed")
+            assert await manager.get("product", "1") is None
+    (record,) = records(client, prefix)
+    assert record[b"everything"] == b"1"
+    assert record[b"_reason"] == b"events were removed unread"
+    assert pending(client, prefix) == 0
+
+
+async def test_it_survives_a_flush_and_a_restart(own_redis_server: RedisServer) -> None:
+    server, client = own_redis_server, own_redis_server.client()
+    async with (
+        make_manager(server, "s") as manager,
+        consuming(manager, subscribe(server, "s")) as consumer,
+    ):
+        await eventually(lambda: consumer.health.last_read is not None, "it reads")
+        client.flushall()
+        publish(client, "s", "after-flush")
+        await eventually(lambda: consumer.health.applied == 1, "applied after the flush")
+
+        server.kill()
+        await eventually(lambda: consumer.health.problem is not None, "it knows that the server is gone")
+        server.start()
+        publish(server.client(), "s", "after-restart")
+        await eventually(lambda: consumer.health.applied == 2, "applied after the restart")
+    assert tags(server.client(), "s") == ["after-restart"]
+
+
+async def test_a_frozen_server_is_noticed(
+    own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPLY_SECONDS", 0.5)
+    server, client = own_redis_server, own_redis_server.client()
+    async with (
+        make_manager(server, "s") as manager,
+        consuming(manager, subscribe(server, "s")) as consumer,
+    ):
+        await eventually(lambda: consumer.health.last_read is not None, "it reads")
+        server.freeze()
+        try:
+            await eventually(lambda: consumer.health.problem is not None, "a read was given up")
+        finally:
+            server.thaw()
+        publish(client, "s", "later")
+        await eventually(lambda: consumer.health.applied == 1, "applied afterwards")
+
+
+async def test_health_tells_the_lag(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAG_EVERY_SECONDS", 0.0)
+    async with (
+        make_manager(redis_server, prefix) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        await eventually(lambda: consumer.health.lag == 0, "nothing waits")
+        assert consumer.health.details()["events_lag"] == 0
+        age = consumer.health.age()
+        assert age is not None
+        assert age >= 0
+
+
+def test_killed_in_the_middle_a_worker_applies_the_batch_when_it_is_back(
+    redis_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    """SIGKILL between the read and the acknowledgement, which the log holds up by not being a stream."""
+    client = redis_server.client()
+    config = {"prefix": prefix, "redis": {"url": redis_server.url, "timeout": 5, "connect_timeout": 5}}
+    with Component("worker", tmp_path, config) as worker:
+        wait_until(lambda: client.exists(f"{prefix}:log"), "the worker has connected", timeout=30)
+        wait_until(lambda: client.exists(f"{prefix}:events"), "the worker consumes", timeout=30)
+        client.delete(f"{prefix}:log")
+        client.set(f"{prefix}:log", "in the way", ex=60)
+        for number in range(3):
+            client.xadd(f"{prefix}:events", {"d": make_event(Key("product", str(number))).pack()})
+        worker.wait_for("consumer_interrupted")
+        wait_until(lambda: pending(client, prefix) > 0, "a batch is under way")
+        worker.kill()
+
+        client.delete(f"{prefix}:log")
+        worker.start()
+        wait_until(
+            lambda: (
+                client.exists(f"{prefix}:events")
+                and pending(client, prefix) == 0
+                and client.xinfo_groups(f"{prefix}:events")[0]["lag"] == 0
+                and records(client, prefix)
+            ),
+            "the batch is applied",
+            timeout=30,
+        )
+        fields = [field for record in flat_records(client, prefix) for field in record]
+        keys = {field for field in fields if field.startswith(b"product:")}
+        assert keys == {b"product:0", b"product:1", b"product:2"}
+        assert worker.terminate() == 0

@@ -1,0 +1,346 @@
+"""Reads the events that services publish, and appends what they name to the invalidation log.
+
+A batch is one read, one append, one acknowledgement, in this order. What was read and not acknowledged stays
+with the consumer group: after a crash it is read again under the same consumer name, or claimed by a peer.
+So an event is applied at least once, and twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from stoker.core import CacheManager
+from stoker.core.errors import EventError, LinkError, StokerError
+from stoker.core.events import MAX_EVENT_BYTES, Event, apply_events, parse_event
+
+logger = logging.getLogger(__name__)
+
+#: Ids of a batch's events that its line in the log names.
+TOLD_EVENTS = 20
+
+#: Malformed events that are kept, the newest; and how much of each reason, in characters.
+DEAD_KEPT = 10_000
+DEAD_REASON_LENGTH = 500
+
+#: Messages of a peer that hasn't acknowledged for so long are taken over, in seconds.
+CLAIM_AFTER_SECONDS = 15.0
+
+#: Names of consumers that have nothing pending are forgotten after so long, in seconds.
+FORGET_AFTER_SECONDS = 3600.0
+
+#: How often the group's lag is asked for, in seconds.
+LAG_EVERY_SECONDS = 5.0
+
+#: Pauses after a failure, in seconds: the first, and the longest.
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+#: A reply may come so much later than the server was asked to wait, in seconds.
+REPLY_SECONDS = 3.0
+
+#: Stands in the log when events were removed before they were applied: nobody knows what they named.
+LOST_EVENT = b'{"id": "lost:%s", "scopes": [{"everything": true}], "reason": "events were removed unread"}'
+
+# Forgets consumers that are idle and hold nothing; in one step, so that none comes back in between.
+# KEYS: stream.  ARGV: group, idle in ms, own name.
+_FORGET = """
+for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local consumer = {}
+  for at = 1, #fields, 2 do consumer[fields[at]] = fields[at + 1] end
+  if consumer.pending == 0 and consumer.idle > tonumber(ARGV[2]) and consumer.name ~= ARGV[3] then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+  end
+end
+return 1
+"""
+
+Message = tuple[bytes, dict[bytes, bytes] | None]
+"""Id and fields as read; no fields when the message was removed from the stream since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Where events are read from."""
+
+    url: str
+    """The server with the stream."""
+    stream: str
+    dead: str
+    """The stream for events that can't be read."""
+    group: str = "stoker"
+    name: str = "worker"
+    """This consumer's name in the group; the same after a restart, and no two at once."""
+    batch: int = 500
+    """Messages read at once."""
+    block: float = 1.0
+    """How long a read waits for messages, in seconds."""
+    claim_after: float = CLAIM_AFTER_SECONDS
+    """How long a peer may hold messages before they are taken over, in seconds."""
+
+
+@dataclass(slots=True)
+class ConsumerHealth:
+    """How the consumer is doing; ages by this machine's monotonic clock."""
+
+    last_read: float | None = None
+    """When a read was last answered, with or without messages (monotonic)."""
+    held: int = 0
+    """Messages that were read and are not yet acknowledged."""
+    lag: int | None = None
+    """Messages in the stream that the group has not read yet, as last asked."""
+    applied: int = 0
+    """Events that were applied since the start."""
+    dead: int = 0
+    """Malformed ones that were set aside since the start."""
+    lost: int = 0
+    """Messages that were removed from the stream before they were applied."""
+    batches: int = 0
+    retries: int = 0
+    """Failures since the start after which was tried again."""
+    problem: str | None = None
+    """Why it isn't getting on; None when it is."""
+
+    def age(self) -> float | None:
+        """Return how long ago a read was last answered, in seconds; None if never."""
+        return None if self.last_read is None else time.monotonic() - self.last_read
+
+    def details(self) -> dict[str, str | int | float]:
+        """Return what a heartbeat tells of it."""
+        counts = {"applied": self.applied, "dead": self.dead, "lost": self.lost, "retries": self.retries}
+        return {
+            **{f"events_{name}": value for name, value in counts.items()},
+            "events_held": self.held,
+            "events_lag": "" if self.lag is None else self.lag,
+            "events_problem": self.problem or "",
+        }
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """A batch, told apart."""
+
+    ids: list[bytes] = field(default_factory=list[bytes])
+    events: list[Event] = field(default_factory=list[Event])
+    dead: list[tuple[bytes, bytes, str]] = field(default_factory=list[tuple[bytes, bytes, str]])
+    """Id, bytes and reason of each malformed message."""
+    lost: list[bytes] = field(default_factory=list[bytes])
+
+
+class EventConsumer:
+    """One consumer of the group, on one connection of its own.
+
+    Args:
+        subscription: What to read.
+        manager: Gives the connected cache; called again after a failure.
+    """
+
+    def __init__(self, subscription: Subscription, manager: Callable[[], Awaitable[CacheManager]]) -> None:
+        self.subscription = subscription
+        self.health = ConsumerHealth()
+        self._manager = manager
+        self._next_claim = 0.0
+        self._next_lag = 0.0
+
+    async def run(self) -> None:
+        """Read and apply until cancelled; whatever fails is tried again, later and later."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            batches = self.health.batches
+            try:
+                await self._serve()
+            except (RedisError, OSError, TimeoutError, StokerError) as error:
+                self._failed(error)
+            except (
+                Exception
+            ) as error:  # a fault of ours must not end the consumer for ever: said loudly, retried
+                logger.exception("action=consumer_failed", extra={"action": "consumer_failed"})
+                self._failed(error)
+            pause = (
+                FIRST_PAUSE_SECONDS
+                if self.health.batches > batches
+                else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            )
+            await asyncio.sleep(pause)
+
+    def _failed(self, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        if self.health.problem is None:
+            logger.warning(
+                "action=consumer_interrupted reason=%s", reason, extra={"action": "consumer_interrupted"}
+            )
+        self.health.problem = reason
+        self.health.retries += 1
+
+    async def _serve(self) -> None:
+        manager = await self._manager()
+        client = redis.asyncio.Redis.from_url(
+            self.subscription.url,
+            protocol=2,
+            socket_timeout=None,  # each operation has a limit around it: this one swallows cancellations
+            socket_connect_timeout=REPLY_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        async with client:
+            await self._ensure_group(client)
+            await self._replay_own(client, manager)
+            while True:
+                await self._claim(client, manager)
+                await self._look_at_lag(client)
+                await self._handle(client, manager, await self._read(client, ">", self.subscription.block))
+
+    async def _ensure_group(self, client: Any) -> None:
+        """Create stream and group where they are missing; a new group reads from the beginning."""
+        at = self.subscription
+        try:
+            await _limited(client.xgroup_create(at.stream, at.group, id="0", mkstream=True))
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _replay_own(self, client: Any, manager: CacheManager) -> None:
+        """Apply what was read under this name and never acknowledged."""
+        while messages := await self._read(client, "0", None):
+            logger.info("action=events_replayed count=%d", len(messages), extra={"action": "events_replayed"})
+            await self._handle(client, manager, messages)
+
+    async def _read(self, client: Any, after: str, block: float | None) -> list[Message]:
+        at = self.subscription
+        wait = None if block is None else max(1, int(block * 1000))
+        reply = await _limited(
+            client.xreadgroup(at.group, at.name, {at.stream: after}, count=at.batch, block=wait), block or 0.0
+        )
+        self.health.last_read = time.monotonic()
+        if self.health.problem is not None:
+            logger.info("action=consumer_resumed", extra={"action": "consumer_resumed"})
+            self.health.problem = None
+        return list(reply[0][1]) if reply else []
+
+    async def _claim(self, client: Any, manager: CacheManager) -> None:
+        """Take over what dead peers hold."""
+        at = self.subscription
+        if time.monotonic() < self._next_claim:
+            return
+        self._next_claim = time.monotonic() + at.claim_after / 2
+        idle = int(at.claim_after * 1000)
+        start: bytes | str = "0-0"
+        while True:
+            reply = await _limited(
+                client.xautoclaim(at.stream, at.group, at.name, idle, start, count=at.batch)
+            )
+            start, messages = reply[0], list(reply[1])
+            gone: list[bytes] = reply[2] if len(reply) > 2 else []
+            messages += [(message_id, None) for message_id in gone]
+            if messages:
+                logger.info(
+                    "action=events_claimed count=%d", len(messages), extra={"action": "events_claimed"}
+                )
+                await self._handle(client, manager, messages)
+            if start == b"0-0":
+                break
+        await _limited(
+            client.eval(_FORGET, 1, at.stream, at.group, int(FORGET_AFTER_SECONDS * 1000), at.name)
+        )
+
+    async def _look_at_lag(self, client: Any) -> None:
+        if time.monotonic() < self._next_lag:
+            return
+        self._next_lag = time.monotonic() + LAG_EVERY_SECONDS
+        at = self.subscription
+        groups = await _limited(client.xinfo_groups(at.stream))
+        lags = [group.get("lag") for group in groups if group["name"] == at.group.encode()]
+        self.health.lag = lags[0] if lags else None
+
+    async def _handle(self, client: Any, manager: CacheManager, messages: Sequence[Message]) -> None:
+        """Apply a batch, then acknowledge it; on any failure before that it stays pending."""
+        if not messages:
+            return
+        self.health.held = len(messages)
+        batch = _sort(messages)
+        await self._apply(manager, batch)
+        await _limited(self._settle(client, batch))
+        self.health.held = 0
+        self.health.batches += 1
+        self.health.applied += len(batch.events)
+        self.health.dead += len(batch.dead)
+        self.health.lost += len(batch.lost)
+
+    async def _apply(self, manager: CacheManager, batch: _Sorted) -> None:
+        """Append the batch's scopes to the log, as one record; try until it is acknowledged."""
+        events = list(batch.events)
+        if batch.lost:
+            logger.error("action=events_lost count=%d", len(batch.lost), extra={"action": "events_lost"})
+            events.append(parse_event(LOST_EVENT % batch.lost[-1]))
+        pause = FIRST_PAUSE_SECONDS
+        while events:
+            receipt = await apply_events(manager, events)
+            if receipt.log_id:
+                return _tell_applied(events, receipt.log_id)
+            self._failed(LinkError("the log can't be appended to; the batch is tried again"))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        return None
+
+    async def _settle(self, client: Any, batch: _Sorted) -> None:
+        """Acknowledge a batch, and set its malformed messages aside, in one step."""
+        at = self.subscription
+        async with client.pipeline(transaction=True) as together:
+            for message_id, raw, reason in batch.dead:
+                fields = {"d": raw, "reason": reason, "id": message_id, "stream": at.stream}
+                together.xadd(at.dead, fields, maxlen=DEAD_KEPT, approximate=True)
+            together.xack(at.stream, at.group, *batch.ids)
+            await together.execute()
+        for message_id, _, reason in batch.dead:
+            logger.warning(
+                "action=event_malformed id=%s reason=%s",
+                message_id.decode(),
+                reason,
+                extra={"action": "event_malformed", "id": message_id.decode()},
+            )
+
+
+def _sort(messages: Sequence[Message]) -> _Sorted:
+    """Tell a batch's events from malformed messages, and from ones that are gone."""
+    batch = _Sorted()
+    for message_id, fields in messages:
+        batch.ids.append(message_id)
+        if not fields:
+            batch.lost.append(message_id)
+            continue
+        raw = fields.get(b"d")
+        if raw is None:
+            named = ", ".join(name[:40].decode(errors="replace") for name in list(fields)[:5])
+            batch.dead.append((message_id, b"", f"no field d with the event's JSON, but {named}"))
+            continue
+        try:
+            batch.events.append(parse_event(raw, fallback_id=message_id.decode()))
+        except EventError as error:
+            batch.dead.append((message_id, raw[:MAX_EVENT_BYTES], str(error)[:DEAD_REASON_LENGTH]))
+    return batch
+
+
+def _tell_applied(events: Sequence[Event], log_id: str) -> None:
+    """The middle of the way from an event to the reloads: which record of the log it became."""
+    shown = ",".join(event.id for event in events[:TOLD_EVENTS])
+    logger.info(
+        "action=events_applied count=%d record=%s trace=%s",
+        len(events),
+        log_id,
+        shown,
+        extra={"action": "events_applied", "count": len(events), "record": log_id, "trace": shown},
+    )
+
+
+async def _limited(operation: Awaitable[Any], wait: float = 0.0) -> Any:
+    """Await an operation of the server that may itself wait for `wait` seconds."""
+    async with asyncio.timeout(wait + REPLY_SECONDS):
+        return await operation
