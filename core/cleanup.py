@@ -121,8 +121,10 @@ class Classifier:
         match family:
             case "l":
                 found.leases.append((name, f"{self._start}e:{rest}"))
-            case "hits" if rest.isdigit():
-                self._sort_bucket(name, int(rest), rates.KEPT_SECONDS, found)
+            case "hits":
+                start = rest.partition(":")[0]
+                if start.isdigit():
+                    self._sort_bucket(name, int(start), rates.COARSE.kept, found)
             case "hot":
                 self._sort_hot(name, rest, found)
             case "recipe":

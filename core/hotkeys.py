@@ -206,7 +206,7 @@ class HotKeys:
         """Send the recipes of those keys that are hot enough to be warmed and were not sent lately."""
         if policy.warm.mode == "none":
             return
-        hottest = {item.key for item in sketch.top(policy.warm.keys)}
+        floor = sketch.floor(policy.warm.keys)
         now = time.monotonic()
         self._sent = {at: sent for at, sent in self._sent.items() if now - sent.at < RECIPE_SECONDS}
         fields: list[str | bytes] = []
@@ -214,7 +214,7 @@ class HotKeys:
         for key in keys:
             recipe = sketch.note(key)
             last = self._sent.get((cache_type, key))
-            if recipe is None or key not in hottest or (last is not None and last.recipe == recipe):
+            if recipe is None or sketch.count(key) < floor or (last is not None and last.recipe == recipe):
                 continue
             packed = _pack(recipe)
             if packed is not None:

@@ -1,7 +1,8 @@
 """Hit rates of the whole fleet: each process writes its counters into time buckets, a job adds them up.
 
 A field of a bucket belongs to one process, which writes what it counted within that bucket so far: to
-write it twice changes nothing, so a flush whose answer got lost is simply repeated.
+write it twice changes nothing, so a flush whose answer got lost is simply repeated. All is counted twice,
+in fine buckets for the short windows and in coarse ones that are kept for a day.
 """
 
 from __future__ import annotations
@@ -11,26 +12,47 @@ import contextlib
 import logging
 import secrets
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stoker.core.errors import LinkError, ReplyError
+from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.runs import read_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from stoker.core.keys import Keys
     from stoker.core.manager import CacheManager
 
 logger = logging.getLogger(__name__)
 
-#: Seconds in a bucket of counters, and how long each is kept.
-BUCKET_SECONDS = 10
-KEPT_SECONDS = 2 * 3600
 
-#: Buckets that a process keeps while the server is away; with more the oldest go uncounted.
-MOST_UNSENT = 360
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """One of the ways in which time is cut."""
+
+    width: int
+    """Seconds in a bucket."""
+    kept: int
+    """Seconds that a bucket is kept."""
+
+    def start(self, at: float) -> int:
+        """The bucket of a unix time."""
+        return int(at // self.width) * self.width
+
+
+FINE = Resolution(10, 900)
+COARSE = Resolution(300, 86400 + 600)
+
+#: Windows up to so many seconds are read from the fine buckets.
+FINE_WINDOW = 600
+
+#: The longest window, in seconds.
+LONGEST_WINDOW = 86400
+
+#: What is shared: few counters, as each is a field for each process, type and bucket.
+SHARED = ("hits", "misses", "stale_hits", "negative_hits", "dead", "loads", "warm_loads", "load_failures")
 
 #: Windows that rates are computed for, in seconds; the second is the one of `cache_hit_rate`.
 WINDOWS = (60, 300, 3600)
@@ -40,7 +62,7 @@ HEADLINE_WINDOW = 300
 RATE_SECONDS = 300
 
 #: Buckets asked for at once.
-READ_BUCKETS = 60
+READ_BUCKETS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +97,8 @@ class CounterFlush:
         self._flush_every = flush_every
         self._identity = f"{manager.process.replace('|', '_')}.{secrets.token_hex(3)}"
         self._seen: dict[tuple[str, str], int] = {}
-        self._buckets: dict[int, dict[str, int]] = {}
-        self._unsent: set[int] = set()
+        self._buckets: dict[tuple[Resolution, int], dict[str, int]] = {}
+        self._unsent: set[tuple[Resolution, int]] = set()
         self._task: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
         self.flush_failures = 0
@@ -104,10 +126,13 @@ class CounterFlush:
             LinkError: The server can't be reached; what was counted stays for the next flush.
         """
         async with self._flushing:
-            current = self._collect()
-            for bucket in sorted(self._unsent):
-                await self._send(bucket)
-            self._buckets = {bucket: found for bucket, found in self._buckets.items() if bucket == current}
+            now = time.time()
+            current = {(resolution, resolution.start(now)) for resolution in (FINE, COARSE)}
+            self._collect(current)
+            self._forget(now)
+            for resolution, start in list(self._unsent):
+                await self._send(resolution, start)
+            self._buckets = {bucket: found for bucket, found in self._buckets.items() if bucket in current}
 
     async def _run(self) -> None:
         while True:
@@ -121,60 +146,90 @@ class CounterFlush:
                 self.flush_failures += 1
                 logger.exception("action=counters_failed", extra={"action": "counters_failed"})
 
-    def _collect(self) -> int:
-        """Add what the counters gained to the current bucket, and return that bucket."""
-        current = int(time.time() // BUCKET_SECONDS) * BUCKET_SECONDS
+    def _collect(self, current: set[tuple[Resolution, int]]) -> None:
+        """Add what the counters gained to the current buckets."""
         for cache_type, counters in self._manager.counters.snapshot().items():
-            for name, value in counters.items():
+            for name in SHARED:
+                value = counters[name]
                 gained = value - self._seen.get((cache_type, name), 0)
-                if gained:
-                    self._seen[cache_type, name] = value
-                    field = f"{cache_type}|{self._identity}|{name}"
-                    bucket = self._buckets.setdefault(current, {})
-                    bucket[field] = bucket.get(field, 0) + gained
-                    self._unsent.add(current)
-        while len(self._unsent) > MOST_UNSENT:
-            oldest = min(self._unsent)
-            self._unsent.discard(oldest)
-            self._buckets.pop(oldest, None)
-        return current
+                if not gained:
+                    continue
+                self._seen[cache_type, name] = value
+                field = f"{cache_type}|{self._identity}|{name}"
+                for bucket in current:
+                    fields = self._buckets.setdefault(bucket, {})
+                    fields[field] = fields.get(field, 0) + gained
+                    self._unsent.add(bucket)
 
-    async def _send(self, bucket: int) -> None:
-        flat = [part for pair in self._buckets[bucket].items() for part in pair]
-        name = self._manager.keys.hits(bucket)
-        for reply in await self._manager.link.calls([("HSET", name, *flat), ("EXPIRE", name, KEPT_SECONDS)]):
+    def _forget(self, now: float) -> None:
+        """Drop what the server would not keep either, so that an outage costs bounded memory."""
+        for bucket in [
+            (resolution, start) for resolution, start in self._buckets if start < now - resolution.kept
+        ]:
+            del self._buckets[bucket]
+            self._unsent.discard(bucket)
+
+    async def _send(self, resolution: Resolution, start: int) -> None:
+        flat = [part for pair in self._buckets[resolution, start].items() for part in pair]
+        name = hits_key(self._manager.keys, resolution, start)
+        for reply in await self._manager.link.calls(
+            [("HSET", name, *flat), ("EXPIRE", name, resolution.kept)]
+        ):
             if isinstance(reply, ReplyError):
                 raise LinkError(f"{name} was refused: {reply}")
-        self._unsent.discard(bucket)
+        self._unsent.discard((resolution, start))
+
+
+def hits_key(keys: Keys, resolution: Resolution, start: int) -> str:
+    """Counters of one time bucket (a hash of `type|process|counter`, with a TTL)."""
+    return f"{keys.hits(start)}:{resolution.width}"
 
 
 async def compute_hit_rates(manager: CacheManager, windows: Sequence[float] = WINDOWS) -> list[HitRate]:
     """Add up the fleet's hits and misses, and store the rates of each configured type.
 
-    A window reaches back at least its length, and less than one bucket further. A type without traffic in
-    a window has no rate there, and a stored one is removed.
+    A window reaches back at least its length, and less than one bucket further: 10 s up to ten minutes,
+    five minutes beyond that. A type without traffic in a window has no rate there, and a stored one is
+    removed.
 
     Args:
         manager: The cache; its configuration names the types.
-        windows: Lengths in whole seconds.
+        windows: Lengths in whole seconds, a day at most.
 
     Raises:
         LinkError: The server can't be reached.
+        UsageError: A window is longer than a day.
     """
     now, lengths = time.time(), [int(window) for window in windows]
-    by_bucket = await _read_buckets(manager, now, max(lengths, default=0))
+    if max(lengths, default=0) > LONGEST_WINDOW:
+        raise UsageError(f"hit rates reach back {LONGEST_WINDOW} s at most, not {max(lengths)}")
+    sums: dict[int, dict[tuple[str, str], int]] = {}
+    for resolution, part in (
+        (FINE, [window for window in lengths if window <= FINE_WINDOW]),
+        (COARSE, [window for window in lengths if window > FINE_WINDOW]),
+    ):
+        if part:
+            buckets = await _read_buckets(manager, resolution, now, max(part))
+            sums |= {window: _within(buckets, now - window - resolution.width) for window in part}
     rates: list[HitRate] = []
     for cache_type in manager.config.types:
         of_type: list[HitRate] = []
         for window in lengths:
-            within = [start for start in by_bucket if start + BUCKET_SECONDS > now - window]
-            hits = sum(by_bucket[start].get((cache_type, "hits"), 0) for start in within)
-            misses = sum(by_bucket[start].get((cache_type, "misses"), 0) for start in within)
+            hits, misses = (sums[window].get((cache_type, name), 0) for name in ("hits", "misses"))
             if hits + misses:
                 of_type.append(HitRate(cache_type, window, hits, misses, hits / (hits + misses)))
         await _store(manager, cache_type, lengths, of_type)
         rates += of_type
     return rates
+
+
+def _within(buckets: dict[int, dict[tuple[str, str], int]], after: float) -> dict[tuple[str, str], int]:
+    """Add up the buckets that start after a unix time."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for start, found in buckets.items():
+        if start > after:
+            sums.update(found)
+    return dict(sums)
 
 
 async def stored_hit_rates(manager: CacheManager) -> list[HitRate]:
@@ -195,16 +250,18 @@ async def stored_hit_rates(manager: CacheManager) -> list[HitRate]:
 
 
 async def _read_buckets(
-    manager: CacheManager, now: float, longest: int
+    manager: CacheManager, resolution: Resolution, now: float, longest: int
 ) -> dict[int, dict[tuple[str, str], int]]:
     """Return, for each bucket with anything in it, hits and misses of each type over all processes."""
     # A process whose clock runs ahead may write to the bucket after this one.
-    newest = int(now // BUCKET_SECONDS) * BUCKET_SECONDS + BUCKET_SECONDS
-    starts = range(newest, int(now - longest - BUCKET_SECONDS), -BUCKET_SECONDS)
+    newest = resolution.start(now) + resolution.width
+    starts = range(newest, int(now - longest - resolution.width), -resolution.width)
     found: dict[int, dict[tuple[str, str], int]] = {}
     for at in range(0, len(starts), READ_BUCKETS):
         part = starts[at : at + READ_BUCKETS]
-        replies = await manager.link.calls([("HGETALL", manager.keys.hits(start)) for start in part])
+        replies = await manager.link.calls(
+            [("HGETALL", hits_key(manager.keys, resolution, start)) for start in part]
+        )
         for start, reply in zip(part, replies, strict=True):
             added = _add_up(read_hash(reply).items())
             if added:

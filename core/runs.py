@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from stoker.core.errors import LinkError, ReplyError
 
@@ -174,8 +174,9 @@ async def totals(manager: CacheManager, job: str) -> dict[str, int]:
 
 
 def read_list(reply: Any) -> list[Any]:
-    """Return an array reply; an error reply is empty."""
-    return cast("list[Any]", reply) if isinstance(reply, list) else []
+    """Return an array reply; an error reply or none is empty."""
+    found: list[Any] = [] if reply is None or isinstance(reply, ReplyError) else reply
+    return found
 
 
 def read_hash(reply: Any) -> dict[str, str]:

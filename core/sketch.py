@@ -96,15 +96,28 @@ class Sketch(Generic[N]):
 
     def top(self, limit: int) -> list[Tracked]:
         """The heaviest tracked keys, heaviest first; equals in the order of their keys."""
-        return heapq.nsmallest(limit, self, key=lambda item: (-item.count, item.key))
+        best = heapq.nsmallest(limit, ((-found.count, key) for key, found in self._tracked.items()))
+        return [Tracked(key, -count, self._tracked[key].error) for count, key in best]
+
+    def floor(self, limit: int) -> float:
+        """The count that the `limit` heaviest keys reach; 0 when no more than those are tracked."""
+        if len(self._tracked) <= limit:
+            return 0.0
+        return sorted((found.count for found in self._tracked.values()), reverse=True)[limit - 1]
+
+    def count(self, key: str) -> float:
+        """The upper bound of a key's weight; 0 for one that isn't tracked."""
+        found = self._tracked.get(key)
+        return found.count if found is not None else 0.0
 
     def take(self, limit: int) -> dict[str, float]:
-        """Take the pending weights of up to `limit` keys, largest first; they count from zero again."""
-        waiting = [(key, found.pending) for key, found in self._tracked.items() if found.pending]
-        chosen = heapq.nsmallest(limit, waiting, key=lambda item: (-item[1], item[0]))
-        for key, _ in chosen:
+        """Take the pending weights of up to `limit` keys, the largest; they count from zero again."""
+        waiting = [(-found.pending, key) for key, found in self._tracked.items() if found.pending]
+        if len(waiting) > limit:
+            waiting = heapq.nsmallest(limit, waiting)
+        for _, key in waiting:
             self._tracked[key].pending = 0.0
-        return dict(chosen)
+        return {key: -weight for weight, key in waiting}
 
     def give_back(self, weights: Mapping[str, float]) -> None:
         """Make taken weights pending again (they could not be delivered), for keys still tracked."""

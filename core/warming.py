@@ -10,24 +10,22 @@ invalidation that overtakes it wins.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from stoker.core.errors import LinkError, ReplyError, UnknownLoaderError
-from stoker.core.hotkeys import HotKey, ranking
 from stoker.core.pauses import is_paused
+from stoker.core.planning import MOST_REASONS, Job, WarmRun, horizon, plan
 from stoker.core.runs import KEPT_SECONDS, RunLock, add_totals, new_run_id, record_run
-from stoker.core.tier import EntryState, State
 
 if TYPE_CHECKING:
-    from stoker.core.loaders import Recipe
     from stoker.core.manager import CacheManager
     from stoker.core.policy import Policy
+
+__all__ = ["FAILURES_IN_A_ROW", "Pacer", "WarmRun", "warm"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,105 +41,11 @@ LOAD_SECONDS = 30.0
 #: After so many failures of a loader in a row, the run leaves its other keys alone.
 FAILURES_IN_A_ROW = 20
 
-#: Reasons that a record tells apart; more count as "other".
-MOST_REASONS = 20
-
-#: Keys whose stored state is asked for at once.
-PEEK_KEYS = 200
+#: Of the runs of a type that found nothing due, one in so many seconds is recorded.
+IDLE_SECONDS = 60
 
 #: A pacer that has fallen behind catches up with at most so many seconds' worth of loads.
 CATCH_UP_SECONDS = 0.05
-
-Status: TypeAlias = Literal["done", "disabled", "paused", "busy", "interrupted", "unreachable"]
-
-
-@dataclass(slots=True)
-class WarmRun:
-    """What one run planned, did, and why not more."""
-
-    id: str
-    cache_type: str
-    started: float
-    """Unix time."""
-    trace: str
-    status: Status = "done"
-    """`disabled`: the policy says so; `busy`: another run of the type is under way; `interrupted`: paused,
-    or its lock was lost, before it was through; `unreachable`: the server did not answer."""
-    ranked: int = 0
-    """Keys that are hot enough."""
-    planned: int = 0
-    """Of those, keys that were due."""
-    loaded: int = 0
-    """Keys that were loaded and stored."""
-    refused: int = 0
-    """Keys that were loaded and not stored: an invalidation or a younger load came first."""
-    failed: int = 0
-    """Keys whose loader failed."""
-    skipped: int = 0
-    """Due keys that were left alone: no recipe, an unknown loader, one that kept failing."""
-    deferred: int = 0
-    """Due keys that the budget, the time or an interruption left to the next run."""
-    seconds: float = 0.0
-    reasons: dict[str, int] = field(default_factory=dict[str, int])
-    """How often each reason for a failure or a skip occurred."""
-
-    def count(self, reason: str) -> None:
-        """Count a reason; how many are told apart is bounded."""
-        known = reason in self.reasons or len(self.reasons) < MOST_REASONS
-        name = reason if known else "other"
-        self.reasons[name] = self.reasons.get(name, 0) + 1
-
-    def fields(self) -> dict[str, str | int | float]:
-        """The run as a record."""
-        return {
-            "cache_type": self.cache_type,
-            "status": self.status,
-            "started": f"{self.started:.3f}",
-            "seconds": f"{self.seconds:.3f}",
-            "ranked": self.ranked,
-            "planned": self.planned,
-            "loaded": self.loaded,
-            "refused": self.refused,
-            "failed": self.failed,
-            "skipped": self.skipped,
-            "deferred": self.deferred,
-            "trace": self.trace,
-            "reasons": json.dumps(self.reasons, sort_keys=True),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A key to load."""
-
-    key: str
-    recipe: Recipe
-    expected: float
-    """λT: requests expected within one TTL."""
-    trace: str | None
-    """Id for the log line of the reload; None where no invalidation made it needful."""
-
-
-def horizon(ttl: float, ahead: float, interval: float | None) -> float:
-    """Return the seconds of fresh life below which an entry is due.
-
-    At least the policy's share of the TTL, and enough that nothing expires before the next run, if that
-    comes after the same interval as this one; never more than half the TTL for that reason.
-
-    Args:
-        ttl: Seconds the entry was fresh for when it was stored.
-        ahead: The policy's share, 0 to 1.
-        interval: Seconds since the run before this one; None where there was none.
-    """
-    share = ttl * ahead
-    return share if interval is None else max(share, min(1.5 * interval, ttl / 2))
-
-
-def is_due(state: EntryState | None, ahead: float, interval: float | None) -> bool:
-    """Say whether an entry is gone, dead, stale, or about to expire."""
-    if state is None or state.state is not State.FRESH:
-        return True
-    return state.ttl_left < horizon(state.ttl, ahead, interval)
 
 
 class Pacer:
@@ -210,47 +114,6 @@ async def warm(
             extra={"action": "warm_unreachable"},
         )
     return run
-
-
-async def plan(manager: CacheManager, run: WarmRun, limit: int, interval: float | None) -> list[Job]:
-    """Return what is due among a type's hottest keys, hottest first; counts go to `run`.
-
-    `interval` is the time since the run before, in seconds.
-
-    Raises:
-        LinkError: The server can't be reached.
-    """
-    policy = manager.policy(run.cache_type)
-    hot = [
-        item
-        for item in await ranking(manager, run.cache_type, limit)
-        if item.rate * policy.ttl >= policy.warm.min_requests
-    ]
-    run.ranked = len(hot)
-    jobs: list[Job] = []
-    for at in range(0, len(hot), PEEK_KEYS):
-        part = hot[at : at + PEEK_KEYS]
-        states = await manager.peek(run.cache_type, [item.key for item in part])
-        jobs += _due_jobs(run, part, states, policy, interval)
-    return sorted(jobs, key=lambda job: -job.expected)
-
-
-def _due_jobs(
-    run: WarmRun, hot: list[HotKey], states: list[EntryState | None], policy: Policy, interval: float | None
-) -> list[Job]:
-    jobs: list[Job] = []
-    for item, state in zip(hot, states, strict=True):
-        if not is_due(state, policy.warm.ahead, interval):
-            continue
-        run.planned += 1
-        if item.recipe is None:
-            run.skipped += 1
-            run.count("no recipe")
-            continue
-        expected = item.rate * (state.ttl if state is not None and state.ttl > 0 else policy.ttl)
-        dead = state is not None and state.state is State.DEAD
-        jobs.append(Job(item.key, item.recipe, expected, run.trace if dead else None))
-    return jobs
 
 
 class _Work:
@@ -380,14 +243,18 @@ class _Work:
 
 
 async def _record(manager: CacheManager, run: WarmRun) -> None:
-    """Record a run that did something; count all of them."""
-    if run.planned:
-        await record_run(manager, JOB, run.id, run.fields())
+    """Count the run, and record it if it had something to do; of those that had not, one a minute."""
+    notable = run.planned > 0 or run.status == "interrupted"
+    if notable or run.status == "done":
+        marker = ("SET", manager.keys.run(JOB, f"idle:{run.cache_type}"), run.id, "EX", IDLE_SECONDS)
+        marked = await manager.link.call(*marker, *(() if notable else ("NX",)))
+        if marked is not None:
+            await record_run(manager, JOB, run.id, run.fields())
     outcomes = ("loaded", "refused", "failed", "skipped", "deferred")
     amounts = {f"{run.cache_type}|{name}": int(getattr(run, name)) for name in outcomes}
     amounts[f"{run.cache_type}|runs {run.status}"] = 1
     await add_totals(manager, JOB, amounts)
-    if run.planned or run.status == "interrupted":
+    if notable:
         logger.info(
             "action=warmed cache_type=%s status=%s planned=%d loaded=%d refused=%d failed=%d"
             " skipped=%d deferred=%d seconds=%.3f run=%s trace=%s",

@@ -84,6 +84,16 @@ def test_what_is_taken_was_seen(weights: Batches, counters: int, limit: int) -> 
     assert all(taken[key] <= truth[key] for key in taken)
 
 
+@given(batches, st.integers(1, 10), st.integers(1, 10))
+def test_the_heaviest_reach_the_floor(weights: Batches, counters: int, limit: int) -> None:
+    sketch: Sketch[str] = Sketch(counters)
+    fill(sketch, weights)
+    top = sketch.top(limit)
+    assert [item.count for item in top] == sorted((item.count for item in sketch), reverse=True)[:limit]
+    assert all(sketch.count(item.key) == item.count >= sketch.floor(limit) for item in top)
+    assert sketch.count("never tracked") == 0
+
+
 def test_without_evictions_all_is_taken_once() -> None:
     sketch: Sketch[str] = Sketch()
     sketch.update({"a": 3.0, "b": 1.0})

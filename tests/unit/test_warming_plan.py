@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.core.planning import MOST_REASONS, WarmRun, horizon, is_due
 from stoker.core.tier import EntryState, State
-from stoker.core.warming import MOST_REASONS, Pacer, WarmRun, horizon, is_due
+from stoker.core.warming import Pacer
 
 
 @pytest.mark.parametrize(

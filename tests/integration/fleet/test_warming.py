@@ -197,6 +197,17 @@ async def test_only_so_many_keys_are_kept_warm(redis_server: RedisServer, prefix
         assert (await warm(cache, "product", limit=1)).loaded == 1
 
 
+async def test_of_runs_with_nothing_to_do_few_are_recorded(redis_server: RedisServer, prefix: str) -> None:
+    async with make_cache(redis_server, prefix, **DUE) as cache:
+        first = await warm(cache, "product")
+        await warm(cache, "product")
+        assert [record.run_id for record in await recent_runs(cache, "warm")] == [first.id]
+        await read(cache, 1)
+        busy = await warm(cache, "product")
+        assert [record.run_id for record in await recent_runs(cache, "warm")] == [busy.id, first.id]
+        assert (await totals(cache, "warm"))["product|runs done"] == 3
+
+
 async def test_a_type_may_be_left_out(redis_server: RedisServer, prefix: str) -> None:
     async with make_cache(redis_server, prefix) as cache:
         assert (await warm(cache, "session")).status == "disabled"

@@ -1,0 +1,67 @@
+"""Runs: one at a time, recorded within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stoker.core import runs
+from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, Heartbeat, processes
+from stoker.core.runs import RunLock, new_run_id, recent_runs, record_run
+from tests.integration.fleet.caches import key_names, make_cache
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+
+async def test_the_newest_runs_are_kept_and_no_others(redis_server: RedisServer, prefix: str) -> None:
+    async with make_cache(redis_server, prefix) as cache:
+        ids = [new_run_id() for _ in range(runs.KEPT_RUNS + 3)]
+        for number, run_id in enumerate(ids):
+            await record_run(cache, "job", run_id, {"number": number})
+        found = await recent_runs(cache, "job", limit=2)
+        assert [record.run_id for record in found] == [ids[-1], ids[-2]]
+        assert found[0].fields == {"number": str(len(ids) - 1)}
+        records = [name for name in key_names(redis_server, prefix) if name.startswith(f"{prefix}:run:job:")]
+        assert len(records) == runs.KEPT_RUNS
+
+
+async def test_a_lock_is_held_by_one_and_given_back(redis_server: RedisServer, prefix: str) -> None:
+    async with make_cache(redis_server, prefix) as cache:
+        async with RunLock(cache, "job", "a") as one, RunLock(cache, "job", "a") as two:
+            assert (one.held, two.held) == (True, False)
+            async with RunLock(cache, "job", "b") as other:
+                assert other.held
+        async with RunLock(cache, "job", "a") as after:
+            assert after.held
+
+
+async def test_a_lock_that_another_took_over_is_noticed_and_left_to_them(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    lost: list[str] = []
+    async with make_cache(redis_server, prefix) as cache:
+        name = cache.keys.run("job", "lock:a")
+        async with RunLock(cache, "job", "a", on_lost=lost.append) as lock:
+            await cache.link.call("SET", name, "another", "PX", 10_000)
+            await eventually(lambda: lost, "the loss is noticed")
+            assert not lock.held
+        assert await cache.link.call("GET", name) == b"another"
+
+
+async def test_processes_are_seen_while_they_say_so(redis_server: RedisServer, prefix: str) -> None:
+    async with make_cache(redis_server, prefix) as cache:
+        assert await processes(cache) == []
+        shop = Heartbeat(cache, "shop", {"port": 8000}, identity="host.1")
+        worker = Heartbeat(cache, "worker", identity="host.2:with colon")
+        await asyncio.gather(shop.start(), worker.start(), worker.start())
+        found = await processes(cache)
+        assert [(info.component, info.identity, info.alive) for info in found] == [
+            ("shop", "host.1", True),
+            ("worker", "host.2:with colon", True),
+        ]
+        assert found[0].fields["port"] == "8000"
+        left = KEPT_SECONDS - ALIVE_SECONDS - 1
+        await cache.link.call("EXPIRE", cache.keys.process("shop", "host.1"), int(left))
+        assert not (await processes(cache))[0].alive
+        await shop.stop()
+        await worker.stop()
+        assert await processes(cache) == []
