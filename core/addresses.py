@@ -29,6 +29,7 @@ _PARAMETERS = {
     "ssl_keyfile_password",
 }
 """What may stand behind the `?`: others (time-outs, `protocol`) would change what our clients rely on."""
+_ESCAPE = "in a password write / @ # ? as %2F %40 %23 %3F"
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}")
 
 
@@ -38,15 +39,14 @@ def check_redis_url(url: str) -> str:
     `valkey://` becomes `redis://`. No message shows a password.
     """
     parts, scheme = split_url(url, _REDIS_SCHEMES)
+    if parts.fragment or "@" in parts.query:
+        raise ValueError(f"{redact_url(url)!r}: {_ESCAPE}")
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _PARAMETERS:
-            raise ValueError(
-                f"{redact_url(url)!r}: {name!r} can't be set here; {', '.join(sorted(_PARAMETERS))} can"
-            )
-    if parts.fragment:
-        raise ValueError(f"{redact_url(url)!r}: write # as %23")
+            allowed = ", ".join(sorted(_PARAMETERS))
+            raise ValueError(f"{redact_url(url)!r}: {name!r} can't be set in a URL; {allowed} can")
     if scheme == "unix":
-        if not parts.path.startswith("/"):
+        if parts.hostname or not parts.path.startswith("/"):
             raise ValueError(f"{redact_url(url)!r} names no socket: write unix:///path/to/the.sock")
     else:
         check_host(url, parts)
@@ -75,4 +75,4 @@ def split_url(url: str, schemes: Mapping[str, str]) -> tuple[SplitResult, str]:
 def check_host(url: str, parts: SplitResult) -> None:
     """Raise `ValueError` if a URL that was taken apart names no host."""
     if not parts.hostname or not _HOST.fullmatch(parts.hostname):
-        raise ValueError(f"{redact_url(url)!r} names no host; in a password write / @ # ? as %2F %40 %23 %3F")
+        raise ValueError(f"{redact_url(url)!r} names no host; {_ESCAPE}")

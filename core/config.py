@@ -22,7 +22,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from stoker.core.addresses import check_redis_url
 from stoker.core.errors import UsageError
@@ -93,7 +101,18 @@ class DiscreetModel(Model):
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Give pydantic the fields to show, without passwords."""
-        return [(name, redact(name or "", value)) for name, value in super().__repr_args__()]
+        return [(name, _discreet(name or "", value)) for name, value in super().__repr_args__()]
+
+
+def _discreet(name: str, value: Any) -> Any:
+    """Return what a repr may show of a value."""
+    if isinstance(value, DiscreetModel):
+        return value
+    if isinstance(value, BaseModel):
+        return redact(name, value.model_dump(exclude_unset=True))
+    if (named := mapping(value)) is not None:
+        return {key: _discreet(key, part) for key, part in named.items()}
+    return redact(name, value)
 
 
 class RedisConfig(DiscreetModel):

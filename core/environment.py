@@ -125,8 +125,8 @@ def _name(kind: Kind, known: object, part: str) -> str | None:
 
 def _unknown(model: type[BaseModel], known: dict[str, Any], parts: list[str]) -> str:
     names = list(variables(Kind(model), known))
-    close = get_close_matches(PREFIX + "__".join(parts).upper(), names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}?" if close else "`stoker config show` lists the fields"
+    close = get_close_matches("__".join(parts).upper(), names, n=1, cutoff=0.6)
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else "docs/configuration.md lists the fields"
     return f"names no field of the configuration; {hint}"
 
 
@@ -135,8 +135,8 @@ def variable_part(name: str) -> str:
     return re.sub(r"[^A-Z0-9_]", "_", name.upper())
 
 
-def variables(kind: Kind, known: object, name: str = PREFIX) -> Iterator[str]:
-    """Yield the names of all variables that set a field at or below `kind`."""
+def variables(kind: Kind, known: object, name: str = "") -> Iterator[str]:
+    """Yield the names, without `STOKER_`, of all variables that set a field below `kind`."""
     free = mapping(known) or {}
     names = kind.section.model_fields if kind.section is not None else free if kind.values is not None else ()
     for part in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -39,12 +40,18 @@ def dotted(path: FieldPath) -> str:
 
 def refuse(problems: Iterable[Problem]) -> None:
     """Raise one `ConfigError` that tells all `problems`, one a line; do nothing where there are none."""
-    lines = list(dict.fromkeys(printable(str(problem)) for problem in problems))
+    lines = list(dict.fromkeys(printable(str(problem)) for problem in sorted(problems, key=_line)))
     if not lines:
         return
     if len(lines) > MOST_TOLD:
         lines[MOST_TOLD:] = [f"... and {len(lines) - MOST_TOLD} more"]
     raise ConfigError("\n".join(lines))
+
+
+def _line(problem: Problem) -> tuple[bool, int]:
+    """Order by line; what stands in no file comes last."""
+    found = re.search(r":(\d+)$", problem.where)
+    return not found, int(found[1]) if found else 0
 
 
 def printable(text: str) -> str:

@@ -48,8 +48,8 @@ def is_secret_name(name: str) -> bool:
 def redact(name: str, value: Any) -> Any:
     """Return what may be shown of the setting `name`: URLs without passwords, secrets as `***`.
 
-    In command lines the values of options such as `--password` are hidden too. Lists and mappings are redacted
-    within; other values are returned as they are.
+    In command lines the values of options such as `--password` are hidden too. Lists and mappings are
+    redacted within; other values are returned as they are.
     """
     if value is None or isinstance(value, bool):
         return value

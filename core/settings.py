@@ -18,9 +18,9 @@ from pydantic_core import ErrorDetails
 
 from stoker.core.document import Document, read_document
 from stoker.core.environment import read_environment, where
-from stoker.core.fields import Kind, find, leaves, mapping, step
+from stoker.core.fields import Kind, elements, find, leaves, mapping, step
 from stoker.core.problems import FieldPath, Problem, dotted, refuse
-from stoker.core.redaction import HIDDEN, redact
+from stoker.core.redaction import HIDDEN, redact, redact_url
 
 T_co = TypeVar("T_co", bound=BaseModel, covariant=True)
 T = TypeVar("T", bound=BaseModel)
@@ -175,7 +175,8 @@ class _Draft:
             self.problems.append(
                 self._problem(path, f"{_shown(value)} is not allowed: give {kind.allowed()}")
             )
-        for name, part in (mapping(value) or {}).items():
+        parts: list[tuple[str | int, Any]] = list(enumerate(elements(value)))
+        for name, part in (*(mapping(value) or {}).items(), *parts):
             if (below := step(kind, name)) is not None:
                 self._refuse_truth_values(below, part, (*path, name))
 
@@ -233,7 +234,7 @@ def _shown(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = repr(value)
+    text = repr(redact_url(value) if isinstance(value, str) and "@" in value else value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 

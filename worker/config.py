@@ -208,7 +208,7 @@ def _entry(default: dict[str, Any] | None, given: Any) -> Any:
 def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of `stoker.yaml`, for editors; committed as worker/stoker.schema.json.
 
-    `stoker config schema > worker/stoker.schema.json` writes it anew.
+    `python -m stoker.worker.reference` writes it anew.
     """
     schema = json_schema(StokerConfig, title="stoker.yaml")
     entry = schema["$defs"]["ScheduleEntry"]

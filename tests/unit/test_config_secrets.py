@@ -1,0 +1,141 @@
+"""No password is ever shown: not by `config show`, not in an error, not in a repr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from stoker.core.config import CacheConfig, RedisConfig, describe
+from stoker.core.errors import ConfigError
+from stoker.core.redaction import is_secret_name, redact, redact_url
+from stoker.worker.config import BrokerConfig, StokerConfig
+from tests.configuring import load, write
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://u:{SECRET}@h:1/0", "redis://u:***@h:1/0"),
+        (f"redis://:{SECRET}@h", "redis://:***@h"),
+        (f"redis://u:a@b{SECRET}@h", "redis://u:***@h"),
+        (f"redis://u:a/b{SECRET}@h", "redis://u:***@h"),
+        (f"redis://u:a?b#c{SECRET}@h", "redis://u:***@h"),
+        (f"redis://h/0?password={SECRET}&db=1", "redis://h/0?password=***&db=1"),
+        (f"redis://h/0?db=1&ssl_keyfile_password={SECRET}", "redis://h/0?db=1&ssl_keyfile_password=***"),
+        (f"amqp://a:{SECRET}@h1//;amqp://b:{SECRET}@h2//", "amqp://a:***@h1//;amqp://b:***@h2//"),
+        (f"https://h/p?api_key={SECRET}", "https://h/p?api_key=***"),
+        (f":{SECRET}@h:6379", "***@h:6379"),
+        (f"u:{SECRET}@h", "***@h"),
+        ("redis://h:6379/0", "redis://h:6379/0"),
+        ("redis://user@h:6379/0", "redis://user@h:6379/0"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("127.0.0.1:9540", "127.0.0.1:9540"),
+        ("", ""),
+    ],
+)
+def test_urls_are_shown_without_their_passwords(url: str, shown: str) -> None:
+    assert redact_url(url) == shown
+    assert redact_url(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "PASSWORD", "db_password", "secret", "api_key", "auth_token", "passwd"]
+)
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret_name(name)
+    assert redact(name, SECRET) == "***"
+
+
+@pytest.mark.parametrize("name", ["ttl", "keys", "max_tokens", "author", "url", "command", "prefix", "type"])
+def test_names_of_other_things(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+def test_secrets_within_other_values() -> None:
+    value = {
+        "a": [{"password": SECRET}, f"redis://:{SECRET}@h"],
+        "run": f"x --password={SECRET} --token {SECRET} -v",
+    }
+
+    assert redact("options", value) == {
+        "a": [{"password": "***"}, "redis://:***@h"],
+        "run": "x --password=*** --token *** -v",
+    }
+
+
+TEXT = f"""\
+redis: {{url: 'redis://user:{SECRET}@cache:6379/0'}}
+broker: {{url: 'amqp://user:{SECRET}@rabbit//'}}
+schedule:
+  drop: {{task: invalidate, every: 1h, options: {{api_key: {SECRET}, at: 'http://u:{SECRET}@h'}}}}
+up:
+  processes:
+    shop: {{command: 'serve --token {SECRET} --db postgres://u:{SECRET}@db/x'}}
+"""
+
+
+def test_config_show_hides_them(tmp_path: Path) -> None:
+    loaded = load(tmp_path, TEXT, {"STOKER_SCHEDULE__DROP__OPTIONS__PASSWORD": SECRET})
+
+    shown = {setting.field: setting.value for setting in describe(loaded)}
+
+    assert SECRET not in str(describe(loaded))
+    assert shown["redis.url"] == "redis://user:***@cache:6379/0"
+    assert shown["broker.url"] == "amqp://user:***@rabbit//"
+    assert shown["schedule.drop.options.password"] == "***"
+    assert shown["up.processes.shop.command"] == "serve --token *** --db postgres://u:***@db/x"
+    assert loaded.value.redis.url == f"redis://user:{SECRET}@cache:6379/0"
+
+
+def test_no_repr_holds_them(tmp_path: Path) -> None:
+    loaded = load(tmp_path, TEXT)
+
+    assert SECRET not in f"{loaded!r} {loaded.value!s} {loaded.value.redis!r} {loaded.value.broker}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://u:{SECRET}@h",
+        f"redis://u:{SECRET}@h:abc",
+        f"redis://u:{SECRET}@h/x",
+        f"redis://u:{SECRET}@",
+        f"redis://u:{SECRET}/@h",
+        f"redis://u:#{SECRET}@h",
+        f"redis://u:?{SECRET}@h",
+        f"redis://u:{SECRET} @h",
+        f"redis://h/0?password={SECRET}&nope=1",
+        f"u:{SECRET}@h",
+        f":{SECRET}@h:6379",
+    ],
+)
+def test_no_error_holds_them(tmp_path: Path, url: str) -> None:
+    for text, environ in (
+        (f'redis: {{url: "{url}"}}\nbroker: {{url: "{url}"}}\n', {}),
+        ("", {"REDIS_URL": url, "STOKER_BROKER__URL": url}),
+        ("", {"STOKER_REDIS": f"{{url: '{url}', password: {SECRET}}}", "STOKER_REDIS_URL": url}),
+        (f'redis: "{url}"\nlogs: "{url}"\ntypes: {{a: {{ttl: "{url}"}}}}\n', {}),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path, text, environ)
+        assert SECRET not in str(caught.value)
+    for model in (RedisConfig, BrokerConfig):
+        with pytest.raises(ValidationError) as invalid:
+            model(url=url)
+        assert SECRET not in str(invalid.value)
+    for root in (CacheConfig, StokerConfig):
+        with pytest.raises(ValidationError) as invalid:
+            root.model_validate({"redis": {"url": url}})
+        assert SECRET not in str(invalid.value)
+
+
+def test_a_broken_file_is_not_quoted(tmp_path: Path) -> None:
+    path = write(tmp_path, f"redis:\n  password: '{SECRET}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, path.read_text(encoding="utf-8"))
+    assert SECRET not in str(caught.value)
