@@ -200,7 +200,7 @@ class Replay:
         while not self.stopping.is_set():
             number += 1
             await self._until(begin + number / self.plan.writes)
-            if self._recent and len(self._tasks) < MAX_UNDER_WAY:
+            if self._recent and len(self._tasks) < MAX_UNDER_WAY and not self.stopping.is_set():
                 self._spawn(self._write(self._chance.choice(self._recent)))
 
     async def _write(self, product: int) -> None:
