@@ -37,8 +37,8 @@ class Warm(AsyncTask):
         }
 
     def worth_telling(self, outcome: dict[str, Any]) -> bool:
-        """Whether there was something to warm, or a reason not to."""
-        return bool(outcome["planned"]) or outcome["status"] != "done"
+        """Never: core itself tells of a run that found something to do."""
+        return False
 
     def settle(self, outcome: dict[str, Any]) -> None:
         """Ask again when this message is a dead worker's: its lock outlives it by some seconds."""
