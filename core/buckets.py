@@ -68,14 +68,31 @@ class Buckets:
         return float(0.5 ** (max(at - middle, 0.0) / self.half_life))
 
 
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How hot a key is."""
+
+    key: str
+    rate: float
+    """Requests per second, over the time observed."""
+    requests: float
+    """The decayed requests that the rate rests on."""
+
+    def expected(self, ttl: float, half_life: float) -> float:
+        """Return λT, the requests expected within one TTL, for planning.
+
+        Until a half-life has been observed the rate counts as if it had: one early request promises no more.
+        """
+        return ttl * min(self.rate, self.requests / half_life)
+
+
 def decayed_rates(
     buckets: Buckets, counts: Mapping[int, Mapping[str, float]], at: float, limit: int
-) -> list[tuple[str, float]]:
-    """Return the `limit` hottest keys with their rates in requests per second, hottest first.
+) -> list[Heat]:
+    """Return the `limit` hottest keys, hottest first.
 
     The time observed reaches from the oldest bucket that holds anything until now, weighted as its
-    requests are: a steady key's rate is exact from the first full bucket on. At least one bucket's width
-    is assumed, so that a single request in the first second is no rate of one a second.
+    requests are: a steady key's rate is exact from the first full bucket on.
 
     Args:
         buckets: How time is cut.
@@ -93,18 +110,8 @@ def decayed_rates(
     observed = max(observed, float(buckets.width))
     total: defaultdict[str, float] = defaultdict(float)
     for start in filled:
-        weight = buckets.weight(start, at) / observed
+        weight = buckets.weight(start, at)
         for key, count in counts[start].items():
             total[key] += count * weight
-    return heapq.nsmallest(limit, total.items(), key=lambda item: (-item[1], item[0]))
-
-
-def saved_share(expected: float) -> float:
-    """Return the misses that refreshing a key before it expires saves per TTL: λT / (1 + λT).
-
-    The refresh costs 1 / (1 + λT) extra loads, so ranking by λT ranks by benefit over cost.
-
-    Args:
-        expected: λT, the requests expected within one TTL.
-    """
-    return expected / (1.0 + expected)
+    best = heapq.nsmallest(limit, ((-requests, key) for key, requests in total.items()))
+    return [Heat(key, -requests / observed, -requests) for requests, key in best]

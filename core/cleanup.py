@@ -262,7 +262,7 @@ async def _free_leases(manager: CacheManager, report: CleanupReport, leases: lis
 async def _free_recipes(manager: CacheManager, report: CleanupReport, cache_type: str) -> None:
     """Free the recipes of keys that are stored no longer, and that nobody asks for any more either."""
     keys, link = manager.keys, manager.link
-    hot = {key for key, _ in await hottest_keys(manager, cache_type, BUCKET_MEMBERS)}
+    hot = {heat.key for heat in await hottest_keys(manager, cache_type, BUCKET_MEMBERS)}
     name, cursor = keys.recipe(cache_type), b"0"
     while True:
         cursor, flat = await link.call("HSCAN", name, cursor, "COUNT", RECIPE_BATCH)

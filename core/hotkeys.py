@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stoker.core.buckets import Buckets, decayed_rates
+from stoker.core.buckets import Buckets, Heat, decayed_rates
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.loaders import Recipe
 from stoker.core.sketch import Sketch
@@ -62,6 +62,8 @@ class HotKey:
     """Requests per second, decayed, over the whole fleet."""
     recipe: Recipe | None
     """How to load it; None where it was never read through a registered loader."""
+    heat: Heat
+    """What the rate rests on, for planning."""
 
 
 @dataclass(slots=True)
@@ -234,7 +236,7 @@ class HotKeys:
     async def _trim_recipes(self, cache_type: str, policy: Policy) -> None:
         """Keep the recipes of the fleet's hottest keys only."""
         name = self._manager.keys.recipe(cache_type)
-        hot = {key for key, _ in await hottest_keys(self._manager, cache_type, policy.warm.keys)}
+        hot = {heat.key for heat in await hottest_keys(self._manager, cache_type, policy.warm.keys)}
         fields: list[bytes] = await self._manager.link.call("HKEYS", name)
         cold = [field for field in fields if field.decode() not in hot]
         for at in range(0, len(cold), 500):
@@ -251,8 +253,8 @@ def _pack(recipe: Recipe) -> bytes | None:
         return None
 
 
-async def hottest_keys(manager: CacheManager, cache_type: str, limit: int) -> list[tuple[str, float]]:
-    """Return a type's hottest keys with their rates (requests per second), hottest first.
+async def hottest_keys(manager: CacheManager, cache_type: str, limit: int) -> list[Heat]:
+    """Return how hot a type's hottest keys are, hottest first.
 
     Each bucket is asked for twice `limit` members: a key that is hot over all of them and yet not among
     so many in any is not found.
@@ -285,8 +287,10 @@ async def ranking(manager: CacheManager, cache_type: str, limit: int) -> list[Ho
     name, found = manager.keys.recipe(cache_type), list[HotKey]()
     for at in range(0, len(hot), 500):
         part = hot[at : at + 500]
-        packed: list[Any] = await manager.link.call("HMGET", name, *(key for key, _ in part))
-        found += [HotKey(key, rate, _unpack(data)) for (key, rate), data in zip(part, packed, strict=True)]
+        packed: list[Any] = await manager.link.call("HMGET", name, *(heat.key for heat in part))
+        found += [
+            HotKey(heat.key, heat.rate, _unpack(data), heat) for heat, data in zip(part, packed, strict=True)
+        ]
     return found
 
 

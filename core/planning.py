@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from stoker.core.buckets import Buckets
 from stoker.core.hotkeys import HotKey, ranking
 from stoker.core.tier import EntryState, State
 
@@ -86,8 +87,8 @@ class Job:
     recipe: Recipe
     expected: float
     """λT: requests expected within one TTL."""
-    trace: str | None
-    """Id for the log line of the reload; None where no invalidation made it needful."""
+    killer: int
+    """Position of the record that killed the old entry, 0 where none did."""
 
 
 def horizon(ttl: float, ahead: float, interval: float | None) -> float:
@@ -121,10 +122,11 @@ async def plan(manager: CacheManager, run: WarmRun, limit: int, interval: float 
         LinkError: The server can't be reached.
     """
     policy = manager.policy(run.cache_type)
+    half_life = Buckets.of(policy).half_life
     hot = [
         item
         for item in await ranking(manager, run.cache_type, limit)
-        if item.rate * policy.ttl >= policy.warm.min_requests
+        if item.heat.expected(policy.ttl, half_life) >= policy.warm.min_requests
     ]
     run.ranked = len(hot)
     jobs: list[Job] = []
@@ -148,6 +150,5 @@ def _due_jobs(
             run.count("no recipe")
             continue
         expected = item.rate * (state.ttl if state is not None and state.ttl > 0 else policy.ttl)
-        dead = state is not None and state.state is State.DEAD
-        jobs.append(Job(item.key, item.recipe, expected, run.trace if dead else None))
+        jobs.append(Job(item.key, item.recipe, expected, 0 if state is None else state.killer))
     return jobs

@@ -81,7 +81,7 @@ async def warm(
         cache_type: The type to warm.
         limit: Consider so many of the hottest keys, instead of the policy's `keys`.
         seconds: Start no load later than this; by default the type's window, 30 s at most.
-        trace: Id for the run's record and for the reloads of what was invalidated; its own by default.
+        trace: Id for the run's record; its own by default.
 
     Raises:
         UsageError: There is no such type.
@@ -193,7 +193,7 @@ class _Work:
         try:
             async with asyncio.timeout(LOAD_SECONDS):
                 loaded = await self._manager.reload(
-                    self._run.cache_type, job.key, job.recipe, trace=job.trace
+                    self._run.cache_type, job.key, job.recipe, killer=job.killer
                 )
         except UnknownLoaderError as error:
             self._run.skipped += 1

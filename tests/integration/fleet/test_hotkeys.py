@@ -115,7 +115,7 @@ async def test_one_type_whose_key_is_of_another_kind_does_not_stop_the_others(
         hot = HotKeys(cache)
         await hot.flush()
         assert hot.flush_failures == 1
-        assert [key for key, _ in await hottest_keys(cache, "product", 1)] == ["k"]
+        assert [heat.key for heat in await hottest_keys(cache, "product", 1)] == ["k"]
 
 
 async def test_the_manager_shares_its_reads_by_itself(redis_server: RedisServer, prefix: str) -> None:
@@ -143,4 +143,4 @@ async def test_counts_wait_for_a_server_that_is_away(own_redis_server: RedisServ
         own_redis_server.start()
         await cache.link.wait_ready()
         await hot.flush()
-        assert [key for key, _ in await hottest_keys(cache, "product", 1)] == ["k"]
+        assert [heat.key for heat in await hottest_keys(cache, "product", 1)] == ["k"]
