@@ -40,8 +40,9 @@ MAX_QUEUED_SCOPES = 10_000
 #: Scopes in one record at most.
 MAX_RECORD_SCOPES = 5_000
 
-#: Traces of the newest records, for the log lines of reloads.
+#: Traces of the newest records, for the log lines of reloads, and how much of each.
 MAX_TRACES = 1_000
+MAX_TRACE_LENGTH = 200
 
 _OPEN_EPOCH = (files("stoker.core") / "open_epoch.lua").read_text()
 
@@ -174,7 +175,7 @@ class InvalidationLog:
     def _note_trace(self, position: int, fields: list[bytes]) -> None:
         for name, value in zip(fields[::2], fields[1::2], strict=False):
             if name == b"_trace":
-                self._traces[position] = value.decode(errors="replace")
+                self._traces[position] = value[:MAX_TRACE_LENGTH].decode(errors="replace")
                 if len(self._traces) > MAX_TRACES:
                     self._traces.popitem(last=False)
 

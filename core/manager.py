@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 import time
 from collections import deque
@@ -12,22 +11,23 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from stoker.core.codec import UnstorableError, decode_value, encode_value
+from stoker.core.codec import decode_value
 from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
-from stoker.core.entry import Entry, encode_tags
+from stoker.core.entry import encode_tags
 from stoker.core.errors import EntryError, UsageError
-from stoker.core.flights import Flights, Loaded
+from stoker.core.flights import Loaded
 from stoker.core.keys import Keys, check_key
 from stoker.core.link import Link
-from stoker.core.loaders import Loader, Recipe, find, find_by_function
+from stoker.core.loaders import Recipe, find, find_by_function
+from stoker.core.loads import Load, Loads
 from stoker.core.log import InvalidationLog, Receipt
 from stoker.core.marks import leave_mark, take_mark
 from stoker.core.policy import Policy
-from stoker.core.position import format_position
+from stoker.core.position import START
 from stoker.core.recording import Recording
 from stoker.core.scopes import Key, Pattern, Scope, Tag, Type
-from stoker.core.tier import Commit, EntryState, Lookup, RedisTier, State
+from stoker.core.tier import EntryState, Lookup, RedisTier, State
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +69,9 @@ class CacheManager:
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
         self._tier = RedisTier(self.link, self.log, self.keys)
-        self._flights = Flights(self.log)
+        self._loads = Loads(self.config, self._tier, self.log, self.counters)
         self._recording = Recording(self) if recording else None
         self._reads = 0
-        self._unstorable: set[tuple[str, str]] = set()
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -85,7 +84,7 @@ class CacheManager:
 
     async def close(self) -> None:
         """Let loads under way end, hand over what was recorded, close the connection."""
-        await self._flights.settle()
+        await self._loads.settle()
         if self._recording is not None:
             await self._recording.stop()
         await self.link.close()
@@ -169,18 +168,17 @@ class CacheManager:
         recipe = None if spec is None else Recipe(spec.name, args, kwargs)
         self.access.append((cache_type, check_key(key), recipe))
         lookup = await self._look_up(cache_type, key, policy, counters)
-        start = self._starter(cache_type, key, load, args, kwargs, spec, lookup)
+        needed = Load(cache_type, key, load, args, kwargs, spec, lookup.killer)
         if lookup.state in {State.FRESH, State.STALE}:
             value = self._decode(lookup, spec.returns if spec else Any, policy, counters)
             if value is not _MISSING:
                 counters.hits += 1
                 if lookup.state is State.STALE:
                     counters.stale_hits += 1
-                    self._flights.start_behind(cache_type, key, start)
+                    self._loads.run_behind(needed)
                 return value  # type: ignore[no-any-return]
         counters.misses += 1
-        loaded = await self._flights.load(cache_type, key, start, lambda: self._count_join(counters))
-        return loaded.value  # type: ignore[no-any-return]
+        return (await self._loads.run(needed)).value  # type: ignore[no-any-return]
 
     get_or_set = get_or_load
 
@@ -224,8 +222,14 @@ class CacheManager:
 
     # -- loads ------------------------------------------------------------------------------------
 
-    async def reload(self, cache_type: str, key: str, recipe: Recipe, *, trace: str | None = None) -> Loaded:
+    async def reload(self, cache_type: str, key: str, recipe: Recipe, *, killer: int = START) -> Loaded:
         """Load a key by its recipe, whatever is stored, and store the result: what warming does.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            recipe: How to load it.
+            killer: Position of the record that killed the old entry, for the log line that follows it.
 
         Raises:
             UnknownLoaderError: The recipe's loader is not registered here.
@@ -236,66 +240,8 @@ class CacheManager:
         self.policy(cache_type)
         await self.log.catch_up()
         counters.warm_loads += 1
-        start = self._starter(
-            cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, Lookup(State.ABSENT), trace
-        )
-        return await self._flights.load(cache_type, key, start, lambda: self._count_join(counters))
-
-    def _starter(
-        self,
-        cache_type: str,
-        key: str,
-        load: Callable[..., Awaitable[Any]],
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        spec: Loader | None,
-        cause: Lookup,
-        trace: str | None = None,
-    ) -> Callable[[int, int], Any]:
-        async def run(epoch: int, born: int) -> Loaded:
-            counters = self.counters.of(cache_type)
-            counters.loads += 1
-            began = time.perf_counter()
-            try:
-                value = await load(*args, **kwargs)
-                tags = encode_tags(list(spec.tags(value))) if spec and spec.tags and value is not None else ()
-            except Exception:
-                counters.load_failures += 1
-                raise
-            seconds = time.perf_counter() - began
-            counters.durations["load"].observe(seconds)
-            stored = await self._store(
-                cache_type, key, value, tags, epoch, born, ttl=spec.ttl if spec else None
-            )
-            if cause.killer or trace:
-                self._tell_reload(cache_type, key, cause, trace, seconds)
-            return Loaded(value, tags, stored, seconds)
-
-        return run
-
-    def _tell_reload(
-        self, cache_type: str, key: str, cause: Lookup, trace: str | None, seconds: float
-    ) -> None:
-        """The last step of the way from an event over its invalidation to the load that it made needful."""
-        record = format_position(cause.killer) if cause.killer else None
-        followed = trace or self.log.trace_of(cause.killer)
-        logger.info(
-            "action=reloaded cache_type=%s record=%s trace=%s",
-            cache_type,
-            record,
-            followed,
-            extra={
-                "action": "reloaded",
-                "cache_type": cache_type,
-                "record": record,
-                "trace": followed,
-                "seconds": round(seconds, 6),
-            },
-        )
-        logger.debug("key=%s", key)
-
-    def _count_join(self, counters: TypeCounters) -> None:
-        counters.loads_joined += 1
+        load = Load(cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, killer)
+        return await self._loads.run(load)
 
     # -- writes -----------------------------------------------------------------------------------
 
@@ -327,42 +273,9 @@ class CacheManager:
             mark = (self.log.epoch, self.log.seen)
         self._reads += 1
         began = time.perf_counter()
-        stored = await self._store(cache_type, key, value, encoded, *mark, ttl=ttl)
+        stored = await self._loads.store(cache_type, key, value, encoded, *mark, ttl=ttl)
         self.counters.of(cache_type).durations["set"].observe(time.perf_counter() - began)
         return stored
-
-    async def _store(
-        self,
-        cache_type: str,
-        key: str,
-        value: Any,
-        tags: tuple[bytes, ...],
-        epoch: int,
-        born: int,
-        *,
-        ttl: float | None,
-    ) -> bool:
-        policy = self.policy(cache_type)
-        counters = self.counters.of(cache_type)
-        try:
-            flags, payload = encode_value(value, policy)
-        except UnstorableError as error:
-            counters.unstorable += 1
-            kind = (cache_type, type(value).__name__)
-            if kind not in self._unstorable:
-                self._unstorable.add(kind)
-                logger.warning("action=unstorable cache_type=%s reason=%s", cache_type, error)
-            return False
-        seconds = ttl or (policy.negative_ttl if value is None else None) or policy.ttl
-        seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
-        now = time.time()
-        entry = Entry(epoch, born, int(now * 1000), int((now + seconds) * 1000), flags, tags, payload)
-        answer = await self._tier.store(cache_type, key, entry, int((seconds + policy.stale) * 1000))
-        if answer is Commit.STORED:
-            counters.sets += 1
-            return True
-        counters.sets_refused += 1
-        return False
 
     # -- invalidation -----------------------------------------------------------------------------
 

@@ -65,6 +65,8 @@ class EntryState:
     """Seconds until it turns stale; negative when it has."""
     ttl: float
     """Seconds it was fresh for when it was stored."""
+    killer: int = START
+    """Position of the record that killed it, where it is dead by one that is known."""
 
 
 class Commit(enum.Enum):
@@ -185,4 +187,5 @@ class RedisTier:
         if lookup.entry is None:
             return None
         created, until = lookup.entry.created_ms, lookup.entry.fresh_until_ms
-        return EntryState(lookup.state, until / 1000 - time.time(), (until - created) / 1000)
+        left, lasted = until / 1000 - time.time(), (until - created) / 1000
+        return EntryState(lookup.state, left, lasted, lookup.killer)

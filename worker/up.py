@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -146,7 +147,12 @@ def child_environment(
     config: StokerConfig, config_path: Path | None, server_url: str | None, output: Output
 ) -> dict[str, str]:
     """What all children get on top of this process's environment."""
-    environment = {"PYTHONUNBUFFERED": "1"}
+    # `python` in a process's command is this one, whether or not its environment was activated.
+    own_programs = str(Path(sys.executable).parent)
+    environment = {
+        "PYTHONUNBUFFERED": "1",
+        "PATH": os.pathsep.join([own_programs, os.environ.get("PATH", os.defpath)]),
+    }
     if config_path:
         environment["STOKER_CONFIG"] = str(config_path)
     if server_url:

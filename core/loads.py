@@ -1,0 +1,160 @@
+"""Loading a key and storing what comes of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stoker.core.codec import UnstorableError, encode_value
+from stoker.core.config import CacheConfig
+from stoker.core.counters import Counters
+from stoker.core.entry import Entry, encode_tags
+from stoker.core.flights import Flights, Loaded
+from stoker.core.loaders import Loader
+from stoker.core.log import InvalidationLog
+from stoker.core.position import START, format_position
+from stoker.core.tier import Commit, RedisTier
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load that somebody needs."""
+
+    cache_type: str
+    key: str
+    function: Callable[..., Awaitable[Any]]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    spec: Loader | None
+    """Where the function is a registered loader."""
+    killer: int = START
+    """Position of the record that made it needful."""
+
+
+class Loads:
+    """Runs loads, once per key for all who wait, and stores their results."""
+
+    def __init__(
+        self, config: CacheConfig, tier: RedisTier, log: InvalidationLog, counters: Counters
+    ) -> None:
+        self._config = config
+        self._tier = tier
+        self._log = log
+        self._counters = counters
+        self._flights = Flights(log)
+        self._unstorable: set[tuple[str, str]] = set()
+
+    async def run(self, load: Load) -> Loaded:
+        """Load, or join a load under way that may serve this caller.
+
+        Raises:
+            Exception: Whatever the loader raises.
+        """
+        counters = self._counters.of(load.cache_type)
+
+        def joined() -> None:
+            counters.loads_joined += 1
+
+        return await self._flights.load(
+            load.cache_type, load.key, lambda epoch, born: self._carry_out(load, epoch, born), joined
+        )
+
+    def run_behind(self, load: Load) -> None:
+        """Start a load that nobody waits for, unless one is under way."""
+        self._flights.start_behind(
+            load.cache_type, load.key, lambda epoch, born: self._carry_out(load, epoch, born)
+        )
+
+    async def settle(self) -> None:
+        """Wait for all loads under way."""
+        await self._flights.settle()
+
+    async def _carry_out(self, load: Load, epoch: int, born: int) -> Loaded:
+        counters, spec = self._counters.of(load.cache_type), load.spec
+        counters.loads += 1
+        began = time.perf_counter()
+        try:
+            value = await load.function(*load.args, **load.kwargs)
+            tags = encode_tags(list(spec.tags(value))) if spec and spec.tags and value is not None else ()
+        except Exception:
+            counters.load_failures += 1
+            raise
+        seconds = time.perf_counter() - began
+        counters.durations["load"].observe(seconds)
+        ttl = spec.ttl if spec else None
+        stored = await self.store(load.cache_type, load.key, value, tags, epoch, born, ttl=ttl)
+        if load.killer:
+            self._tell_reload(load, seconds)
+        return Loaded(value, tags, stored, seconds)
+
+    async def store(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        epoch: int,
+        born: int,
+        *,
+        ttl: float | None,
+    ) -> bool:
+        """Store a value that was born at a position; say whether it was stored.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            value: What was loaded.
+            tags: Its tags, encoded.
+            epoch: The log's epoch when its load began; 0 when it was not known, and nothing is stored.
+            born: The log's position when its load began.
+            ttl: Seconds it is fresh, where they differ from the type's.
+        """
+        policy, counters = self._config.types[cache_type], self._counters.of(cache_type)
+        try:
+            flags, payload = encode_value(value, policy)
+        except UnstorableError as error:
+            counters.unstorable += 1
+            self._report_unstorable(cache_type, value, error)
+            return False
+        seconds = ttl or (policy.negative_ttl if value is None else None) or policy.ttl
+        seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
+        now = time.time()
+        entry = Entry(epoch, born, int(now * 1000), int((now + seconds) * 1000), flags, tags, payload)
+        answer = await self._tier.store(cache_type, key, entry, int((seconds + policy.stale) * 1000))
+        if answer is Commit.STORED:
+            counters.sets += 1
+            return True
+        counters.sets_refused += 1
+        return False
+
+    def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
+        """One line for each kind of value, not one for each value."""
+        kind = (cache_type, type(value).__name__)
+        if kind not in self._unstorable:
+            self._unstorable.add(kind)
+            logger.warning(
+                "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
+            )
+
+    def _tell_reload(self, load: Load, seconds: float) -> None:
+        """The last step of the way from an event over its invalidation to the load that it made needful."""
+        record, trace = format_position(load.killer), self._log.trace_of(load.killer)
+        logger.info(
+            "action=reloaded cache_type=%s record=%s trace=%s",
+            load.cache_type,
+            record,
+            trace,
+            extra={
+                "action": "reloaded",
+                "cache_type": load.cache_type,
+                "record": record,
+                "trace": trace,
+                "seconds": round(seconds, 6),
+            },
+        )
