@@ -91,6 +91,7 @@ class HotKeys:
         self._sent: dict[tuple[str, str], _Sent] = {}
         self._task: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
+        self._refused: set[str] = set()
         self.flushes = 0
         """Flushes that the server took."""
         self.flush_failures = 0
@@ -130,17 +131,21 @@ class HotKeys:
                 except ReplyError as error:
                     # One type's key may be unusable (another kind, a full server): the others still count.
                     self.flush_failures += 1
-                    logger.warning(
-                        "action=hotkeys_refused cache_type=%s reason=%s",
-                        cache_type,
-                        error,
-                        extra={"action": "hotkeys_refused"},
-                    )
+                    self._tell_refused(cache_type, error)
+                else:
+                    self._refused.discard(cache_type)
             self.flushes += 1
 
     def sketch(self, cache_type: str) -> Sketch[Recipe] | None:
         """This process's own counts of a type, None before its first access."""
         return self._sketches.get(cache_type)
+
+    def _tell_refused(self, cache_type: str, error: ReplyError) -> None:
+        """Log the first refusal, not each that follows."""
+        if cache_type not in self._refused:
+            self._refused.add(cache_type)
+            extra = {"action": "hotkeys_refused"}
+            logger.warning("action=hotkeys_refused cache_type=%s reason=%s", cache_type, error, extra=extra)
 
     async def _run(self) -> None:
         flush_at = time.monotonic() + self._flush_every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,7 @@ async def test_types_that_nobody_configured_are_not_counted(redis_server: RedisS
 
 
 async def test_one_type_whose_key_is_of_another_kind_does_not_stop_the_others(
-    redis_server: RedisServer, prefix: str
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with make_cache(redis_server, prefix, broken={"ttl": 86400}, **PRODUCT) as cache:
         bucket = Buckets.of(cache.policy("broken")).start(time.time())
@@ -114,7 +115,10 @@ async def test_one_type_whose_key_is_of_another_kind_does_not_stop_the_others(
         cache.access.append(("product", "k", None))
         hot = HotKeys(cache)
         await hot.flush()
-        assert hot.flush_failures == 1
+        cache.access.append(("broken", "k", None))
+        await hot.flush()
+        assert hot.flush_failures == 2
+        assert len([record for record in caplog.records if "hotkeys_refused" in record.message]) == 1
         assert [heat.key for heat in await hottest_keys(cache, "product", 1)] == ["k"]
 
 
@@ -144,3 +148,29 @@ async def test_counts_wait_for_a_server_that_is_away(own_redis_server: RedisServ
         await cache.link.wait_ready()
         await hot.flush()
         assert [heat.key for heat in await hottest_keys(cache, "product", 1)] == ["k"]
+
+
+async def test_counting_outlives_a_fault_and_an_outage(own_redis_server: RedisServer) -> None:
+    async with make_cache(own_redis_server, "fault", **PRODUCT) as cache:
+        hot = HotKeys(cache, flush_every=0.01)
+        await hot.start()
+        await hot.start()
+        nonsense: Any = "no access"
+        cache.access.append(nonsense)
+        await eventually(lambda: hot.flush_failures, "the fault is counted")
+        own_redis_server.kill()
+        failures = hot.flush_failures
+        cache.access.append(("product", "k", None))
+        await eventually(lambda: hot.flush_failures > failures, "the outage is counted")
+        own_redis_server.start()
+        await cache.link.wait_ready()
+
+        async def ranked() -> bool:
+            return bool(await hottest_keys(cache, "product", 1))
+
+        await eventually(ranked, "the count has arrived")
+        sketch = hot.sketch("product")
+        assert sketch is not None
+        assert sketch.count("k") == 1
+        await hot.stop()
+        await hot.stop()

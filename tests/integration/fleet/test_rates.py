@@ -151,3 +151,22 @@ async def test_what_waits_for_the_server_is_bounded(
             await flush.flush()
     assert len(flush._unsent) == len(flush._buckets) <= sum(r.kept // r.width + 2 for r in (FINE, COARSE))
     assert len(flush._buckets) < 150
+
+
+async def test_flushing_outlives_an_outage(own_redis_server: RedisServer) -> None:
+    async with make_cache(own_redis_server, "outage", **PRODUCT) as cache:
+        flush = CounterFlush(cache, flush_every=0.01)
+        await flush.start()
+        await flush.start()
+        own_redis_server.kill()
+        await cache.get("product", "1")
+        await eventually(lambda: flush.flush_failures, "the outage is counted")
+        own_redis_server.start()
+        await cache.link.wait_ready()
+
+        async def counted() -> bool:
+            return bool(await compute_hit_rates(cache, windows=[60]))
+
+        await eventually(counted, "the miss is counted")
+        await flush.stop()
+        await flush.stop()

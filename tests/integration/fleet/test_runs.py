@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from stoker.core import runs
+import pytest
+
+from stoker.core import heartbeat, runs
 from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, Heartbeat, processes
 from stoker.core.runs import RunLock, new_run_id, recent_runs, record_run
 from tests.integration.fleet.caches import key_names, make_cache
@@ -65,3 +67,37 @@ async def test_processes_are_seen_while_they_say_so(redis_server: RedisServer, p
         await shop.stop()
         await worker.stop()
         assert await processes(cache) == []
+
+
+async def test_a_heartbeat_outlives_an_outage(
+    own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    async with make_cache(own_redis_server, "outage") as cache:
+        shop = Heartbeat(cache, "shop")
+        own_redis_server.kill()
+        await shop.start()
+        assert not await cache.link.connect()
+        own_redis_server.start()
+        await cache.link.wait_ready()
+
+        async def seen() -> bool:
+            return bool(await processes(cache))
+
+        await eventually(seen, "it is seen again")
+        own_redis_server.kill()
+        await shop.stop()
+        await shop.stop()
+
+
+async def test_a_lock_that_cannot_be_renewed_is_given_up_before_it_expires(
+    own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(runs, "RENEW_SECONDS", 0.05)
+    lost: list[str] = []
+    async with make_cache(own_redis_server, "outage") as cache:
+        async with RunLock(cache, "job", "a", on_lost=lost.append):
+            own_redis_server.kill()
+            await eventually(lambda: lost, "the lock is given up")
+        assert lost == ["lock lost"]

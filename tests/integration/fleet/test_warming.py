@@ -271,3 +271,24 @@ async def test_without_a_server_a_run_says_so(own_redis_server: RedisServer) -> 
         run = await warm(cache, "product")
         assert run.status == "unreachable"
         assert run.loaded == 0
+
+
+async def test_a_server_that_goes_away_stops_a_run(own_redis_server: RedisServer) -> None:
+    calls: list[int] = []
+
+    async def kills(n: int) -> int:
+        calls.append(n)
+        if len(calls) == 1:
+            own_redis_server.kill()
+        return n
+
+    loader("warming.kills", cache_type="product")(kills)
+    one_by_one = {**ALWAYS_DUE, "concurrency": 1, "loads_per_second": 20}
+    async with make_cache(own_redis_server, "goes", product={"ttl": 60, "warm": one_by_one}) as cache:
+        ask_for(cache, "warming.kills", range(100))
+        await flush_hot(cache)
+        run = await warm(cache, "product", seconds=60)
+        assert run.status == "unreachable"
+        assert run.loaded == 0
+        assert run.planned == run.refused + run.failed + run.deferred == 100
+        assert len(calls) < 10
