@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--query-ms", type=float, default=5.0, help="what a load costs (default: %(default)s)"
     )
+    options.add_argument("--min-requests", type=float, help="warm what is asked for so often within a TTL")
     options.add_argument("--warming", choices=["on", "off", "both"], default="both")
     options.add_argument("--kill", choices=["worker", "beat", "server"], help="kill -9 it during the replay")
     options.add_argument(
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, *, warming: bool) -> dict[str, Any]:
     """One replay against a stack of its own; the client's report, with what was seen from outside."""
     sys.stderr.write(f"warming {'on' if warming else 'off'}\n")
-    with stack(Settings(options.ttl, warming, options.query_ms)) as (running, ready_seconds):
+    settings = Settings(options.ttl, warming, options.query_ms, min_requests=options.min_requests)
+    with stack(settings) as (running, ready_seconds):
         client = start_client(options, running)
         recovery = kill(running, options) if options.kill else None
         output, _ = client.communicate()

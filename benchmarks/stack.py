@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,8 @@ class Settings:
     warming: bool = True
     query_milliseconds: float = 5.0
     """What a load costs at least."""
-    types: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """Policy fields that go over the example's, by type."""
+    min_requests: float | None = None
+    """Of the products' warm policy; the example's where not given."""
 
 
 class Stack:
@@ -64,7 +64,6 @@ class Stack:
                 for name, value in os.environ.items()
                 if not name.startswith(("STOKER_", "CACHE_", "REDIS_"))
             },
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "SHOP_DATABASE": str(folder / "shop.sqlite"),
             "SHOP_QUERY_MS": str(settings.query_milliseconds),
         }
@@ -187,11 +186,12 @@ def free_address() -> str:
 def _configuration(folder: Path, settings: Settings) -> dict[str, Any]:
     """The example's configuration, moved to a folder and to ports of its own, without its traffic."""
     config: dict[str, Any] = yaml.safe_load(SHOP_CONFIG.read_text(encoding="utf-8"))
-    for name, policy in config["types"].items():
+    for policy in config["types"].values():
         policy["ttl"] = settings.ttl
         if not settings.warming:
             policy["warm"] = {"mode": "none"}
-        policy.update(settings.types.get(name, {}))
+    if settings.warming and settings.min_requests is not None:
+        config["types"]["product"]["warm"]["min_requests"] = settings.min_requests
     if not settings.warming:
         config["schedule"] = {"warm": {"task": "warm", "every": "5s", "enabled": False}}
     shop = free_address()

@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from stoker.core.config import RedisConfig
 from stoker.worker.consumer import EventConsumer, Subscription
 from tests.integration.shop.shops import ROOT, pretend_shop, real_shop
 from tests.servers import RedisServer, free_port
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_until
 
 CONFIG = """
 types:
@@ -151,3 +152,22 @@ def test_the_command_reports_json_and_fails_on_stale_reads(
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["requests"] == 50
+
+
+def test_endless_traffic_waits_for_its_shop_and_ends_when_asked(
+    redis_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    with real_shop(redis_server.url, prefix, tmp_path, CONFIG) as url:
+        command = [sys.executable, "-m", "examples.shop.replay", "--url", url, "--endless", "--writes", "1"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            wait_until(lambda: reader_loads(url) > 0, "somebody reads")
+            process.terminate()
+            output, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert "stale after applied      0" in output
+
+
+def reader_loads(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/stats", timeout=5) as answer:
+        return int(json.load(answer)["loads"]["reader"])
