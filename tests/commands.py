@@ -27,7 +27,7 @@ def run_stoker(
     """Run a command to its end against the server at `url`."""
     return subprocess.run(
         [*STOKER, *arguments],
-        env=clean_environment(STOKER_REDIS__URL=url, **(environment or {})),
+        env=clean_environment(**{"STOKER_REDIS__URL": url, **(environment or {})}),
         cwd=folder,
         capture_output=True,
         text=True,

@@ -94,4 +94,6 @@ def describe_run(record: Mapping[str, str]) -> str:
     'product: 12 planned, 12 loaded, 0 failed'
     """
     counts = ", ".join(f"{record[name]} {name}" for name in ("planned", "loaded", "failed") if name in record)
+    if record.get("planned") == "0":
+        counts = "nothing was due yet"
     return ": ".join(part for part in (record.get("cache_type", ""), counts) if part)

@@ -47,7 +47,8 @@ class Output:
     def line(self, name: str, text: str) -> None:
         """A child has written a line. One that is JSON goes on as it is."""
         if self.console:
-            self._write(f"{self._label(name)} {text}")
+            if text.strip():
+                self._write(f"{self._label(name)} {text}")
         elif text.startswith("{") and text.endswith("}"):
             self._write(text)
         elif text.strip():

@@ -265,10 +265,19 @@ class Supervisor:
         specs: The children, in the order in which they are to be started.
         listener: Told of every line and every change of state.
         backoff: How long to wait before a child is started again.
+        stop_seconds: All children are stopped within this time.
     """
 
-    def __init__(self, specs: Sequence[Spec], listener: Listener, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        listener: Listener,
+        backoff: Backoff | None = None,
+        *,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
         self._guard = Guard()
+        self._stop_seconds = stop_seconds
         self.children = {
             spec.name: Child(spec, listener, self._guard, backoff or Backoff()) for spec in specs
         }
@@ -305,7 +314,7 @@ class Supervisor:
         self._stopping.set()
 
     async def _stop_in_order(self) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         stages = sorted({child.spec.stage for child in self.children.values()}, reverse=True)
         for later, stage in zip(reversed(range(len(stages))), stages, strict=True):
             until = deadline - later * STAGE_RESERVE_SECONDS

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from stoker.core.config import Loaded, load_config
 from stoker.core.errors import StokerError
@@ -77,6 +80,7 @@ async def connected(config: StokerConfig) -> AsyncGenerator[CacheManager]:
     Raises:
         UnreachableError: The server does not answer.
     """
+    await _reach(config)
     patient = config.redis.model_copy(
         update={
             "timeout": max(config.redis.timeout, PATIENCE_SECONDS),
@@ -84,16 +88,36 @@ async def connected(config: StokerConfig) -> AsyncGenerator[CacheManager]:
         }
     )
     manager = CacheManager(config.model_copy(update={"redis": patient}), process="cli", recording=False)
-    reached = await manager.connect()
     try:
-        if not reached:
-            raise UnreachableError(
-                f"{redact_url(config.redis.url)} is not reachable ({manager.link.last_error}): "
-                "start it, set redis.url, or ask `stoker doctor`"
-            )
+        if not await manager.connect():
+            raise _unreachable(config, manager.link.last_error)
         yield manager
     finally:
         await manager.close()
+
+
+async def _reach(config: StokerConfig) -> None:
+    """Try once: a connection that is kept tries for longer, which a person should not have to wait for."""
+    client = redis.asyncio.Redis.from_url(
+        config.redis.url,
+        protocol=2,
+        socket_timeout=PATIENCE_SECONDS,
+        socket_connect_timeout=PATIENCE_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        await client.ping()
+    except (redis.RedisError, OSError) as error:
+        raise _unreachable(config, str(error)) from None
+    finally:
+        await client.aclose()
+
+
+def _unreachable(config: StokerConfig, reason: str) -> UnreachableError:
+    return UnreachableError(
+        f"{redact_url(config.redis.url)} is not reachable ({reason.rstrip('.')}): "
+        "start it, set redis.url, or ask `stoker doctor`"
+    )
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -63,7 +63,7 @@ def seconds(value: float) -> str:
     """A length of time for people.
 
     >>> [seconds(value) for value in (0.0042, 3.25, 75, 7200, 200000)]
-    ['4.2 ms', '3.2 s', '1 m 15 s', '2 h 0 m', '2 d 7 h']
+    ['4.2 ms', '3.25 s', '1 m 15 s', '2 h', '2 d 7 h']
     """
     if value < 0:
         return f"-{seconds(-value)}"
@@ -74,7 +74,8 @@ def seconds(value: float) -> str:
     whole = int(value)
     for unit, size, below, smaller in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
         if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller} {below}"
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
     raise AssertionError(value)
 
 
