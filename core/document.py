@@ -22,6 +22,9 @@ from stoker.core.problems import FieldPath, Problem, dotted, printable
 #: The largest file that is read, in bytes.
 MAX_BYTES = 2**20
 
+#: How many names, values and list items a file may hold.
+MAX_VALUES = 20_000
+
 #: How deep mappings and lists may be nested.
 MAX_DEPTH = 32
 
@@ -112,6 +115,7 @@ class _Reader:
     def __init__(self, source: str) -> None:
         self._document = Document(source)
         self._events: Iterator[Any] = iter(())
+        self._values = 0
 
     def read(self, text: str) -> Document:
         try:
@@ -139,6 +143,9 @@ class _Reader:
             raise self._fatal(after, "a second document (`---`): keep one in a file")
 
     def _value(self, event: Any, path: FieldPath) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise self._fatal(event, f"more than {MAX_VALUES} values, which no configuration has")
         if isinstance(event, yaml.AliasEvent):
             self._note(event, path, f"an alias (*{event.anchor}) is not read: write the value out")
             return None

@@ -11,6 +11,9 @@ from stoker.core.errors import ConfigError
 #: So many problems are told at once; the rest is counted.
 MOST_TOLD = 40
 
+#: A longer line is cut, in characters.
+_LONGEST_LINE = 600
+
 FieldPath = tuple[str | int, ...]
 """The way to a value: the names and list indexes from the root."""
 
@@ -55,5 +58,6 @@ def _line(problem: Problem) -> tuple[bool, int]:
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line and free of what a terminal would obey or can't show."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """Return `text` on one line of bearable length, free of what a terminal would obey or can't show."""
+    cut = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -9,13 +9,16 @@ from typing import Any, cast
 #: Stands where a secret was.
 HIDDEN = "***"
 
+#: Longer texts are hidden whole: to look through them takes too long. In characters.
+LONGEST_SHOWN = 4096
+
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 #: From the scheme to the last `@`, so that a password with `/` or `@` of its own goes whole.
 _USER = re.compile(rf"(?P<scheme>{_SCHEME})(?P<user>[^:@/\s;]*)(?P<password>:[^;]*|[^;]*)@")
 _BARE_USER = re.compile(r"^[^;]*@")
 _HIDES = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api_?key|private_?key|auth)"
-_PARAMETER = re.compile(rf"(?P<name>[?&;][^=&;#]*{_HIDES}[^=&;#]*)=[^&;#\s]*", re.IGNORECASE)
-_OPTION = re.compile(rf"(--?[\w-]*{_HIDES}[\w-]*[= ])\S+", re.IGNORECASE)
+_PARAMETER = re.compile(rf"(?P<name>[?&;][^=&;#?]{{0,64}}{_HIDES}[^=&;#?]{{0,64}})=[^&;\s]*", re.IGNORECASE)
+_OPTION = re.compile(rf"(--?[\w-]{{0,64}}{_HIDES}[\w-]{{0,64}}[= ])\S+", re.IGNORECASE)
 _SECRET_NAME = re.compile(rf"(?:^|[_.-]){_HIDES}(?:$|[_.-])", re.IGNORECASE)
 
 
@@ -27,6 +30,8 @@ def redact_url(url: str) -> str:
 
     What is no URL but could be one that was cut (`:hunter2@cache`) loses all that stands before its `@`.
     """
+    if len(url) > LONGEST_SHOWN:
+        return HIDDEN
     text = _PARAMETER.sub(rf"\g<name>={HIDDEN}", url)
     if re.match(_SCHEME, text):
         return _USER.sub(_hide_user, text)
@@ -53,7 +58,7 @@ def redact(name: str, value: Any) -> Any:
     """
     if value is None or isinstance(value, bool):
         return value
-    if is_secret_name(name):
+    if is_secret_name(name) or (isinstance(value, str) and len(value) > LONGEST_SHOWN):
         return HIDDEN
     if isinstance(value, dict):
         mapping = cast("dict[str, Any]", value)

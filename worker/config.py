@@ -18,6 +18,7 @@ from stoker.schedules.plan import default_entries
 from stoker.worker.schema import json_schema
 
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
+_LONGEST_COMMAND = 4096
 _AMQP = {"amqp": "amqp", "amqps": "amqps"}
 _REDIS = ("redis://", "rediss://", "valkey://", "valkeys://")
 
@@ -38,10 +39,12 @@ def _check_broker_url(url: str) -> str:
 
 
 def _check_command(command: str) -> str:
+    if len(command) > _LONGEST_COMMAND:
+        raise ValueError(f"a command line has at most {_LONGEST_COMMAND} characters")
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ValueError(f"{command!r} is no command line: {error}") from None
+        raise ValueError(f"no command line: {str(error).lower()}") from None
     if not words:
         raise ValueError("a command line must name a program")
     return command

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from stoker.core.document import MAX_BYTES, MAX_DEPTH, parse_document, parse_value, plain_value, read_document
+from stoker.core.document import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_VALUES,
+    parse_document,
+    parse_value,
+    plain_value,
+    read_document,
+)
 from stoker.core.errors import ConfigError
 from tests.configuring import load, problems
 
@@ -183,6 +191,14 @@ def test_a_file_that_is_too_long(tmp_path: Path) -> None:
         "stoker.yaml: longer than 1024 KiB, which no configuration is"
     ]
     assert load(tmp_path, b"#" * MAX_BYTES).value.prefix == "stoker"
+
+
+@pytest.mark.parametrize("text", ["a: 1\n", "- 1\n", "? 1\n", "a: [1, 2]\n"])
+def test_a_file_of_too_many_values(text: str) -> None:
+    raw = f"x:\n{text * MAX_VALUES}".replace("\n", "\n  ").encode()
+
+    with pytest.raises(ConfigError, match=f"more than {MAX_VALUES} values, which no configuration has"):
+        parse_document(raw, "f.yaml")
 
 
 def test_an_endless_file_is_left_in_time() -> None:

@@ -204,10 +204,21 @@ def test_a_message_stays_on_its_line_and_free_of_control_characters(tmp_path: Pa
     assert line.isprintable()
 
 
-def test_long_values_are_cut(tmp_path: Path) -> None:
-    (line,) = problems(tmp_path, f"types: {{a: {{ttl: {'9x' * 5000}}}}}")
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"types: {{a: {{ttl: {'9x' * 5000}}}}}",
+        f"prefix: {'x' * 5000}",
+        f"loaders: ['{'a/' * 5000}']",
+        f"'{'x' * 500} {'y' * 500}': 1",
+        f"up: {{processes: {{a: {{command: {'x' * 5000}}}}}}}",
+        f"schedule: {{a: {{task: warm, cron: '{'x' * 5000}'}}}}",
+    ],
+)
+def test_long_values_are_cut(tmp_path: Path, text: str) -> None:
+    (line,) = problems(tmp_path, text)
 
-    assert len(line) < 300
+    assert len(line) < 700
 
 
 def test_every_line_of_the_file_has_its_origin(tmp_path: Path) -> None:

@@ -67,6 +67,15 @@ def test_secrets_within_other_values() -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["auth", "&auth", "--token", "?password", "redis://@", ";@:"])
+def test_texts_made_to_take_long_are_hidden(text: str) -> None:
+    long = f"redis://h?{text * 100_000}"
+
+    assert redact_url(long) == redact("command", long) == "***"
+    assert redact_url(long[:4000])
+    assert redact("command", long[:4000])
+
+
 TEXT = f"""\
 redis: {{url: 'redis://user:{SECRET}@cache:6379/0'}}
 broker: {{url: 'amqp://user:{SECRET}@rabbit//'}}
@@ -131,6 +140,12 @@ def test_no_error_holds_them(tmp_path: Path, url: str) -> None:
         with pytest.raises(ValidationError) as invalid:
             root.model_validate({"redis": {"url": url}})
         assert SECRET not in str(invalid.value)
+
+
+def test_a_broken_command_is_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"up: {{processes: {{a: {{command: 'serve --token {SECRET} \"'}}}}}}")
+    assert SECRET not in str(caught.value)
 
 
 def test_a_broken_file_is_not_quoted(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_options_are_laid_over_the_defaults(tmp_path: Path) -> None:
         ),
         (
             "up: {processes: {shop: {command: 'a \"b'}}}",
-            "up.processes.shop.command: 'a \"b' is no command line",
+            "up.processes.shop.command: no command line: no closing quotation",
         ),
         (
             "up: {processes: {shop: {command: a, ready: 'https://h/'}}}",
