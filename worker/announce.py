@@ -50,6 +50,8 @@ class Announcer:
             self._output.summary(f"Stoker is ready, after {self._seconds:.1f} s", self._where, _CLOSING)
             seconds, run = await watch
             self._output.say(f"first warm run after {seconds:.1f} s ({run})", seconds=round(seconds, 2))
+        except Exception as error:  # noqa: BLE001  # what is only told must not end what runs
+            self._output.say(f"no more is told of the start: {error!r}", level="warning")
         finally:
             watch.cancel()
 

@@ -57,15 +57,18 @@ def examine(config: StokerConfig) -> list[Finding]:
             findings.extend(examine_server(client, config))
             findings.extend(examine_fleet(client, config))
         except redis.RedisError as error:
-            findings.append(
-                Finding(
-                    "server",
-                    "error",
-                    redact_text(f"{redact_url(config.redis.url)} does not answer: {error}"),
-                    "start it, correct redis.url (REDIS_URL), or let `stoker up` bring one",
-                )
-            )
+            findings.append(server_trouble(error, config))
     return findings
+
+
+def server_trouble(error: redis.RedisError, config: StokerConfig) -> Finding:
+    """Why the server could not be looked at."""
+    where = redact_url(config.redis.url)
+    if isinstance(error, redis.ResponseError):
+        remedy = "give the user of redis.url the right to it (ACL SETUSER)"
+        return Finding("server", "error", redact_text(f"{where} refuses: {error}"), remedy)
+    remedy = "start it, correct redis.url (REDIS_URL), or let `stoker up` bring one"
+    return Finding("server", "error", redact_text(f"{where} does not answer: {error}"), remedy)
 
 
 def examine_config(config: StokerConfig) -> Iterator[Finding]:
@@ -115,15 +118,16 @@ def examine_server(client: Any, config: StokerConfig) -> Iterator[Finding]:
         redis.RedisError: It does not answer.
     """
     info: dict[str, Any] = client.info()
-    yield _version(info, config)
-    yield _latency(client, config)
-    yield _clock(client)
-    yield _role(info)
-    yield from _memory(info)
-    yield _persistence(info)
+    yield check_version(info, config)
+    yield check_latency(client, config)
+    yield check_clock(client)
+    yield check_role(info)
+    yield from check_memory(info)
+    yield check_persistence(info)
 
 
-def _version(info: dict[str, Any], config: StokerConfig) -> Finding:
+def check_version(info: dict[str, Any], config: StokerConfig) -> Finding:
+    """Whether the server is one that the library can use."""
     name = "Valkey" if info.get("valkey_version") else "Redis"
     version = str(info.get("valkey_version") or info.get("redis_version", "0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -139,7 +143,8 @@ def _version(info: dict[str, Any], config: StokerConfig) -> Finding:
     return Finding("server", "ok", f"{name} {version} at {where}")
 
 
-def _latency(client: Any, config: StokerConfig) -> Finding:
+def check_latency(client: Any, config: StokerConfig) -> Finding:
+    """How long a round trip takes, against the time limit of a read."""
     trips: list[float] = []
     for _ in range(ROUND_TRIPS):
         began = time.perf_counter()
@@ -159,7 +164,8 @@ def _latency(client: Any, config: StokerConfig) -> Finding:
     return Finding("latency", "ok", text)
 
 
-def _clock(client: Any) -> Finding:
+def check_clock(client: Any) -> Finding:
+    """How far the server's clock and this machine's are apart."""
     before = time.time()
     whole, micro = client.time()
     skew = whole + micro / 1_000_000 - (before + time.time()) / 2
@@ -169,7 +175,8 @@ def _clock(client: Any) -> Finding:
     return Finding("clock", "ok", text)
 
 
-def _role(info: dict[str, Any]) -> Finding:
+def check_role(info: dict[str, Any]) -> Finding:
+    """Whether it is a primary."""
     if info.get("role") == "slave":
         return Finding(
             "role",
@@ -180,7 +187,8 @@ def _role(info: dict[str, Any]) -> Finding:
     return Finding("role", "ok", "the server is a primary")
 
 
-def _memory(info: dict[str, Any]) -> Iterator[Finding]:
+def check_memory(info: dict[str, Any]) -> Iterator[Finding]:
+    """What the server evicts, and how full it is."""
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy.startswith("allkeys-"):
         yield Finding(
@@ -201,7 +209,8 @@ def _memory(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("memory", "ok", text)
 
 
-def _persistence(info: dict[str, Any]) -> Finding:
+def check_persistence(info: dict[str, Any]) -> Finding:
+    """What a restart of the server would forget."""
     if int(info.get("loading", 0)):
         return Finding("persistence", "warning", "the server is loading its data", "wait until it has")
     if int(info.get("aof_enabled", 0)):

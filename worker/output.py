@@ -84,7 +84,7 @@ class Output:
     def summary(self, headline: str, rows: Mapping[str, str], closing: str) -> None:
         """Show what runs and where, as a block for people or one line for machines."""
         if not self.console:
-            self._write(_json("info", headline, component="up", **rows))
+            self._write(_json("info", headline, component="up", parts=dict(rows)))
             return
         width = max(map(len, rows))
         lines = ["", f"  {self._paint(headline, 1, _GREEN)}", ""]

@@ -130,6 +130,7 @@ class Child:
             lifetime = time.monotonic() - began
             deaths = self._backoff.deaths(deaths, lifetime)
             delay = self._backoff.delay(deaths)
+            self.reason = f"it has died {deaths} times in a row, the last time with {end}"
             last = list(self._last) if self.spec.quiet else []
             self._change(State.FAILED, how=end, after=round(lifetime, 1), again_in=delay, last=last)
             await self._unless_stopped(asyncio.sleep(delay))

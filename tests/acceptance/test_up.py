@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import redis
 
 from tests.commands import STOKER, clean_environment
 from tests.processes import is_gone
-from tests.servers import free_port
+from tests.servers import RedisServer, free_port
 from tests.waiting import wait_until
 
 #: A machine that is busy with other tests takes its time.
@@ -148,9 +149,9 @@ def test_everything_runs_and_sigterm_stops_it_in_order(up: Up) -> None:
     process = up.start_until_ready()
 
     (ready,) = up.events("Stoker is ready")
-    assert ready["exporter"] == f"http://127.0.0.1:{up.ports['metrics']}/metrics"
-    assert ready["config"] == str(up.folder / "stoker.yaml")
-    assert ready["shop"] == page
+    assert ready["parts"]["exporter"] == f"http://127.0.0.1:{up.ports['metrics']}/metrics"
+    assert ready["parts"]["config"] == str(up.folder / "stoker.yaml")
+    assert ready["parts"]["shop"] == page
     for name in up.ports:
         assert httpx.get(f"http://127.0.0.1:{up.ports[name]}/readyz").json()["ok"]
     assert httpx.get(page).status_code == 200
@@ -247,11 +248,14 @@ def test_two_options_with_one_port_are_refused(up: Up) -> None:
     assert "beat.listen and worker.listen are both" in up.log.read_text()
 
 
-def test_on_a_terminal_there_is_a_summary_and_ctrl_c_stops(up: Up) -> None:
+def test_on_a_terminal_over_a_server_that_is_configured(
+    up: Up, redis_server: RedisServer, prefix: str
+) -> None:
+    variables = {"REDIS_URL": redis_server.url, "STOKER_PREFIX": prefix, "TERM": "xterm"}
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(up.folder)
-        os.execve(STOKER[0], [*STOKER, "up"], clean_environment(TERM="xterm"))
+        os.execve(STOKER[0], [*STOKER, "up"], clean_environment(**variables))
     text = ""
 
     def read() -> str:
@@ -266,7 +270,10 @@ def test_on_a_terminal_there_is_a_summary_and_ctrl_c_stops(up: Up) -> None:
     wait_until(lambda: "Ctrl-C stops everything" in read(), "the summary", timeout=PATIENCE)
     assert "Stoker is ready, after" in text
     assert f"http://127.0.0.1:{up.ports['metrics']}/metrics" in text
+    assert re.search(rf"server.*{re.escape(redis_server.url)}", text)
+    assert "embedded" not in text
     up.family = psutil.Process(child).children(recursive=True)
+    assert len(up.family) == 4  # worker, beat, exporter, and the guard
 
     os.write(terminal, b"\x03")
     wait_until(lambda: "all stopped" in read(), "the end", timeout=PATIENCE)
@@ -277,3 +284,4 @@ def test_on_a_terminal_there_is_a_summary_and_ctrl_c_stops(up: Up) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
     assert all(is_gone(process) for process in up.family)
     assert '{"' not in text
+    assert not (up.folder / ".stoker").exists()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from stoker.core.config import CacheConfig
 from stoker.core.manager import CacheManager
 from stoker.worker.exporter import make_app
-from tests.servers import RedisServer
-from tests.waiting import eventually
+from tests.commands import STOKER, clean_environment
+from tests.servers import RedisServer, free_port
+from tests.waiting import eventually, wait_until
 
 
 def configured(url: str) -> CacheConfig:
@@ -80,3 +85,27 @@ async def test_openmetrics_where_it_is_asked_for(redis_server: RedisServer, pref
 
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
+
+
+def test_alone_it_starts_without_redis_and_stops_with_exit_code_0(own_redis_server: RedisServer) -> None:
+    own_redis_server.kill()
+    address = f"127.0.0.1:{free_port()}"
+    environment = clean_environment(STOKER_REDIS__URL=own_redis_server.url, STOKER_METRICS__LISTEN=address)
+    exporter = subprocess.Popen([*STOKER, "exporter"], env=environment, stderr=subprocess.PIPE, text=True)
+
+    def scraped() -> str:
+        try:
+            return httpx.get(f"http://{address}/metrics", timeout=10).text
+        except httpx.TransportError:
+            return ""
+
+    try:
+        assert "stoker_up 0.0" in wait_until(scraped, "the first scrape")
+        exporter.send_signal(signal.SIGTERM)
+        _, errors = exporter.communicate(timeout=20)
+    finally:
+        exporter.kill()
+
+    assert exporter.returncode == 0
+    assert "Traceback" not in errors
+    assert all(json.loads(line)["component"] == "exporter" for line in errors.splitlines())

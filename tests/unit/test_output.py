@@ -72,5 +72,14 @@ def test_the_summary_names_every_part() -> None:
     assert "Ctrl-C stops" in text
 
 
+def test_the_summary_for_machines_is_one_line() -> None:
+    stream = io.StringIO()
+    Output(["event"], stream).summary("ready", {"event": "http://here"}, "Ctrl-C stops")
+
+    line = json.loads(stream.getvalue())
+    assert line["event"] == "ready"
+    assert line["parts"] == {"event": "http://here"}
+
+
 def test_a_closed_stream_stops_nothing() -> None:
     Output(["worker"], Closed()).line("worker", "nobody reads this")
