@@ -32,7 +32,8 @@ COUNTERS = (
 )
 """`hits` and `misses` count what the caller saw, once; stale and negative hits are hits too. `dead`:
 misses on an entry that was invalidated; `unreachable`: misses because the server was; `undecodable`:
-stored bytes that are no entry; `sets_refused`: commits that an invalidation had overtaken."""
+stored bytes that are no entry; `loads`: calls of a loader; `warm_loads`: those of them that warming made;
+`sets_refused`: commits that an invalidation had overtaken."""
 
 
 class Durations:

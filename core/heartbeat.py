@@ -58,16 +58,11 @@ def default_identity() -> str:
     return f"{socket.gethostname()}.{os.getpid()}"
 
 
-def process_index(keys: Keys) -> str:
-    """The names of the processes (a sorted set of `component:identity` to unix time, bounded, with a TTL)."""
-    return f"{keys.prefix}:processes"
-
-
 def heartbeat_commands(
     keys: Keys, component: str, identity: str, details: Details, started: float
 ) -> list[tuple[str | int | float, ...]]:
     """Return the commands of one heartbeat, for a process that sends them over a client of its own."""
-    name, index, now = keys.process(component, identity), process_index(keys), time.time()
+    name, index, now = keys.process(component, identity), keys.processes, time.time()
     fields: dict[str, str | int | float] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -128,7 +123,7 @@ class Heartbeat:
             await self._manager.link.calls(
                 [
                     ("UNLINK", keys.process(self.component, self.identity)),
-                    ("ZREM", process_index(keys), f"{self.component}:{self.identity}"),
+                    ("ZREM", keys.processes, f"{self.component}:{self.identity}"),
                 ]
             )
         except LinkError:
@@ -162,7 +157,7 @@ async def processes(manager: CacheManager) -> list[ProcessInfo]:
     Raises:
         LinkError: The server can't be reached.
     """
-    members: list[bytes] = await manager.link.call("ZRANGE", process_index(manager.keys), 0, -1)
+    members: list[bytes] = await manager.link.call("ZRANGE", manager.keys.processes, 0, -1)
     names = [tuple(member.decode().split(":", 1)) for member in members]
     commands: list[tuple[str, ...]] = []
     for component, identity in names:

@@ -76,9 +76,9 @@ class Keys:
         """Recipes of hot keys (a hash of key to recipe, bounded, with a TTL)."""
         return f"{self.prefix}:recipe:{cache_type}"
 
-    def hits(self, bucket: int) -> str:
-        """Counters of one time bucket (a hash of `type|process|counter`, with a TTL)."""
-        return f"{self.prefix}:hits:{bucket}"
+    def hits(self, bucket: int, width: int) -> str:
+        """Counters of one bucket of `width` seconds (a hash of `type|process|counter`, with a TTL)."""
+        return f"{self.prefix}:hits:{bucket}:{width}"
 
     def rate(self, cache_type: str) -> str:
         """Hit rates as last computed (a hash of window to rate, with a TTL)."""
@@ -98,9 +98,35 @@ class Keys:
         """A running component's heartbeat (a hash with a TTL)."""
         return f"{self.prefix}:process:{component}:{identity}"
 
+    @property
+    def processes(self) -> str:
+        """The running processes (a sorted set of `component:identity` to unix time, bounded, with a TTL)."""
+        return f"{self.prefix}:processes"
+
+    @property
+    def sizes(self) -> str:
+        """Entries of each type, as last counted (a hash, with a TTL)."""
+        return f"{self.prefix}:sizes"
+
     def run(self, job: str, run_id: str) -> str:
         """What one run of a job planned, did and failed at (a hash with a TTL)."""
         return f"{self.prefix}:run:{job}:{run_id}"
+
+    def run_lock(self, job: str, subject: str) -> str:
+        """Held while a job works on a subject (a string with a TTL)."""
+        return f"{self.prefix}:run:{job}:lock:{subject}"
+
+    def run_last(self, job: str, subject: str) -> str:
+        """When a job last worked on a subject (a string with a TTL)."""
+        return f"{self.prefix}:run:{job}:last:{subject}"
+
+    def run_idle(self, job: str, subject: str) -> str:
+        """There while a job that found nothing to do need not record it again (a string with a TTL)."""
+        return f"{self.prefix}:run:{job}:idle:{subject}"
+
+    def run_totals(self, job: str) -> str:
+        """What all runs of a job did (a hash, with a TTL)."""
+        return f"{self.prefix}:run:{job}:totals"
 
     def runs(self, job: str) -> str:
         """The newest runs of a job (a list of ids, bounded, with a TTL)."""
@@ -118,9 +144,9 @@ class Keys:
 
 
 def glob_escape(text: str) -> str:
-    """Escape a text so that a glob pattern holding it matches just that text.
+    r"""Escape a text so that a glob pattern holding it matches just that text.
 
     >>> glob_escape("user:[1]*")
-    'user:\\\\[1\\\\]\\\\*'
+    'user:\\[1\\]\\*'
     """
     return re.sub(r"([*?\[\]^\\-])", r"\\\1", text)

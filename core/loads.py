@@ -35,6 +35,8 @@ class Load:
     """Where the function is a registered loader."""
     killer: int = START
     """Position of the record that made it needful."""
+    warms: bool = False
+    """Nobody asked for the value: it is loaded so that nobody has to wait."""
 
 
 class Loads:
@@ -78,6 +80,7 @@ class Loads:
     async def _carry_out(self, load: Load, epoch: int, born: int) -> Loaded:
         counters, spec = self._counters.of(load.cache_type), load.spec
         counters.loads += 1
+        counters.warm_loads += load.warms
         began = time.perf_counter()
         try:
             value = await load.function(*load.args, **load.kwargs)

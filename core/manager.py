@@ -236,11 +236,9 @@ class CacheManager:
             Exception: Whatever the loader raises.
         """
         spec = find(recipe.loader)
-        counters = self.counters.of(cache_type)
         self.policy(cache_type)
         await self.log.catch_up()
-        counters.warm_loads += 1
-        load = Load(cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, killer)
+        load = Load(cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, killer, warms=True)
         return await self._loads.run(load)
 
     # -- writes -----------------------------------------------------------------------------------

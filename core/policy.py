@@ -16,6 +16,8 @@ def parse_seconds(value: Any) -> Any:
 
     What is no such text is returned as it is, for pydantic to judge.
     """
+    if isinstance(value, bool):
+        raise ValueError("a duration is a number of seconds or like 30s, not true or false")  # noqa: TRY004
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -68,11 +70,11 @@ class WarmPolicy(Model):
     """At most so many of the hottest keys are kept warm."""
     ahead: Annotated[float, Field(gt=0, le=1)] = 0.25
     """An entry is loaded again once less than this share of its TTL is left."""
-    min_requests: float = Field(default=1.0, ge=0)
+    min_requests: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Keys with fewer expected requests within one TTL are left to expire (λT in docs/warming.md)."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """Loads of one run that are under way at once."""
-    loads_per_second: float = Field(default=200.0, gt=0)
+    loads_per_second: float = Field(default=200.0, gt=0, allow_inf_nan=False)
     """Budget: loads that warming may ask of the source each second."""
     half_life: PositiveSeconds | None = None
     """Age at which a request counts half in the ranking; a type's TTL where not given."""

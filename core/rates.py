@@ -22,7 +22,6 @@ from stoker.core.runs import read_hash
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stoker.core.keys import Keys
     from stoker.core.manager import CacheManager
 
 logger = logging.getLogger(__name__)
@@ -171,18 +170,13 @@ class CounterFlush:
 
     async def _send(self, resolution: Resolution, start: int) -> None:
         flat = [part for pair in self._buckets[resolution, start].items() for part in pair]
-        name = hits_key(self._manager.keys, resolution, start)
+        name = self._manager.keys.hits(start, resolution.width)
         for reply in await self._manager.link.calls(
             [("HSET", name, *flat), ("EXPIRE", name, resolution.kept)]
         ):
             if isinstance(reply, ReplyError):
                 raise LinkError(f"{name} was refused: {reply}")
         self._unsent.discard((resolution, start))
-
-
-def hits_key(keys: Keys, resolution: Resolution, start: int) -> str:
-    """Counters of one time bucket (a hash of `type|process|counter`, with a TTL)."""
-    return f"{keys.hits(start)}:{resolution.width}"
 
 
 async def compute_hit_rates(manager: CacheManager, windows: Sequence[float] = WINDOWS) -> list[HitRate]:
@@ -260,7 +254,7 @@ async def _read_buckets(
     for at in range(0, len(starts), READ_BUCKETS):
         part = starts[at : at + READ_BUCKETS]
         replies = await manager.link.calls(
-            [("HGETALL", hits_key(manager.keys, resolution, start)) for start in part]
+            [("HGETALL", manager.keys.hits(start, resolution.width)) for start in part]
         )
         for start, reply in zip(part, replies, strict=True):
             added = _add_up(read_hash(reply).items())

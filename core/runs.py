@@ -55,7 +55,7 @@ class RunLock:
         self, manager: CacheManager, job: str, subject: str, on_lost: Callable[[str], None] | None = None
     ) -> None:
         self._manager = manager
-        self._name = manager.keys.run(job, f"lock:{subject}")
+        self._name = manager.keys.run_lock(job, subject)
         self._token = secrets.token_hex(16)
         self._on_lost = on_lost
         self._renewer: asyncio.Task[None] | None = None
@@ -157,7 +157,7 @@ async def add_totals(manager: CacheManager, job: str, amounts: Mapping[str, int]
     Raises:
         LinkError: The server can't be reached.
     """
-    name = manager.keys.run(job, "totals")
+    name = manager.keys.run_totals(job)
     added = [("HINCRBY", name, field, amount) for field, amount in amounts.items() if amount]
     if added:
         await manager.link.calls([*added, ("EXPIRE", name, KEPT_SECONDS)])
@@ -169,7 +169,7 @@ async def totals(manager: CacheManager, job: str) -> dict[str, int]:
     Raises:
         LinkError: The server can't be reached.
     """
-    reply = await manager.link.call("HGETALL", manager.keys.run(job, "totals"))
+    reply = await manager.link.call("HGETALL", manager.keys.run_totals(job))
     return {field: int(value) for field, value in read_hash(reply).items()}
 
 

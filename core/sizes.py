@@ -28,11 +28,6 @@ class Sizes:
     """Unix time of the count."""
 
 
-def sizes_key(manager: CacheManager) -> str:
-    """Where sizes are stored (a hash of type to entries, with a TTL)."""
-    return f"{manager.keys.prefix}:sizes"
-
-
 async def measure_sizes(manager: CacheManager) -> Sizes:
     """Count the entries of each configured type and store the counts.
 
@@ -59,7 +54,7 @@ async def store_sizes(manager: CacheManager, sizes: Sizes) -> None:
     Raises:
         LinkError: The server can't be reached.
     """
-    name = sizes_key(manager)
+    name = manager.keys.sizes
     flat = [part for kind in manager.config.types for part in (kind, sizes.entries.get(kind, 0))]
     await manager.link.calls(
         [("UNLINK", name), ("HSET", name, "", f"{sizes.at:.3f}", *flat), ("EXPIRE", name, KEPT_SECONDS)]
@@ -72,6 +67,6 @@ async def stored_sizes(manager: CacheManager) -> Sizes | None:
     Raises:
         LinkError: The server can't be reached.
     """
-    fields = read_hash(await manager.link.call("HGETALL", sizes_key(manager)))
+    fields = read_hash(await manager.link.call("HGETALL", manager.keys.sizes))
     at = fields.pop("", None)
     return Sizes({kind: int(count) for kind, count in fields.items()}, float(at)) if at else None

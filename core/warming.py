@@ -158,7 +158,7 @@ class _Work:
 
     async def _interval(self) -> float | None:
         """Seconds since the type's last run started, None where that isn't known."""
-        name = self._manager.keys.run(JOB, f"last:{self._run.cache_type}")
+        name = self._manager.keys.run_last(JOB, self._run.cache_type)
         last: bytes | None = await self._manager.link.call(
             "SET", name, f"{self._run.started:.3f}", "EX", KEPT_SECONDS, "GET"
         )
@@ -246,7 +246,7 @@ async def _record(manager: CacheManager, run: WarmRun) -> None:
     """Count the run, and record it if it had something to do; of those that had not, one a minute."""
     notable = run.planned > 0 or run.status == "interrupted"
     if notable or run.status == "done":
-        marker = ("SET", manager.keys.run(JOB, f"idle:{run.cache_type}"), run.id, "EX", IDLE_SECONDS)
+        marker = ("SET", manager.keys.run_idle(JOB, run.cache_type), run.id, "EX", IDLE_SECONDS)
         marked = await manager.link.call(*marker, *(() if notable else ("NX",)))
         if marked is not None:
             await record_run(manager, JOB, run.id, run.fields())

@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from stoker.core.heartbeat import default_identity, heartbeat_commands, process_index
+from stoker.core.heartbeat import default_identity, heartbeat_commands
 from stoker.core.keys import Keys
 from stoker.worker.config import StokerConfig
 from stoker.worker.lease import Lease
@@ -174,7 +174,7 @@ class LeaderScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         self.lease.release()
         with contextlib.suppress(redis.RedisError):  # its TTL does the same
             self._client.delete(self.keys.process("beat", self.identity))
-            self._client.zrem(process_index(self.keys), f"beat:{self.identity}")
+            self._client.zrem(self.keys.processes, f"beat:{self.identity}")
         super().close()
         self._client.close()
 

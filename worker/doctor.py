@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from stoker.core.errors import StokerError
-from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, process_index
+from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS
 from stoker.core.keys import Keys
 from stoker.core.loaders import import_loaders
 from stoker.core.redaction import redact_url
@@ -250,7 +250,7 @@ def examine_fleet(client: Any, config: StokerConfig) -> Iterator[Finding]:
 
 def _ages(client: Any, keys: Keys) -> Iterator[tuple[str, float]]:
     """Component and seconds since its last heartbeat, of each process that was heard of."""
-    for member in client.zrange(process_index(keys), 0, -1):
+    for member in client.zrange(keys.processes, 0, -1):
         component, _, identity = str(member).partition(":")
         left = client.pttl(keys.process(component, identity))
         if left > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+
 from stoker.core import Key, loader, make_event
 from stoker.core.events import apply_events
 from stoker.core.hotkeys import HotKeys

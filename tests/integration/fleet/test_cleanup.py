@@ -8,7 +8,7 @@ from typing import Any
 
 from stoker.core import CacheManager, loader
 from stoker.core.cleanup import CATEGORIES, CleanupReport, cleanup_metrics
-from stoker.core.heartbeat import Heartbeat, process_index
+from stoker.core.heartbeat import Heartbeat
 from stoker.core.pauses import pause
 from stoker.core.rates import compute_hit_rates
 from stoker.core.runs import RunLock, recent_runs
@@ -54,7 +54,7 @@ async def leave_orphans(cache: CacheManager) -> dict[str, str]:
     """Leave what a crash, a changed configuration or a restored snapshot leaves; say the category of each."""
     keys, old = cache.keys, int(time.time()) - 2 * DAY
     orphans = {
-        keys.hits(old): "buckets",
+        keys.hits(old, 10): "buckets",
         keys.hot("product", old): "buckets",
         keys.hot("former", old + 2 * DAY): "unconfigured",
         keys.recipe("former"): "unconfigured",
@@ -180,6 +180,6 @@ async def test_entries_are_counted_on_the_way(redis_server: RedisServer, prefix:
 
 async def test_the_index_of_processes_is_bounded_in_time(redis_server: RedisServer, prefix: str) -> None:
     async with make_cache(redis_server, prefix, **TYPES) as cache:
-        await cache.link.call("ZADD", process_index(cache.keys), 1, "worker:long ago")
+        await cache.link.call("ZADD", cache.keys.processes, 1, "worker:long ago")
         await Heartbeat(cache, "shop").beat()
-        assert await cache.link.call("ZCARD", process_index(cache.keys)) == 1
+        assert await cache.link.call("ZCARD", cache.keys.processes) == 1

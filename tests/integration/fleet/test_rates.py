@@ -15,7 +15,6 @@ from stoker.core.rates import (
     HitRate,
     Resolution,
     compute_hit_rates,
-    hits_key,
     stored_hit_rates,
 )
 from tests.integration.fleet.caches import flush_counters, make_cache, make_config
@@ -100,7 +99,7 @@ async def test_a_window_leaves_out_what_is_older(
     redis_server: RedisServer, prefix: str, resolution: Resolution, age: int, windows: set[int]
 ) -> None:
     async with make_cache(redis_server, prefix, **PRODUCT) as cache:
-        name = hits_key(cache.keys, resolution, resolution.start(time.time() - age))
+        name = cache.keys.hits(resolution.start(time.time() - age), resolution.width)
         fields = ("product|p1|hits", 1, "product|p2|hits", 2, "product|p1|sets", 5)
         await cache.link.calls([("HSET", name, *fields), ("EXPIRE", name, 60)])
         rates = await compute_hit_rates(cache, windows=[60, 300, 3600, 86400])
