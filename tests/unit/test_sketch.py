@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stoker.core.sketch import Sketch
 
 #: A folder of request traces: xz, then one little-endian int32 a request.
-TRACES = os.environ.get("STOKER_TRACES")
+TRACES = os.environ.get("STOKER_TEST_TRACES")
 
 Batches = list[dict[str, float]]
 batches = st.lists(
@@ -154,7 +154,7 @@ def test_a_sketch_needs_a_counter() -> None:
 def test_recall_of_the_top_100_on_real_traffic(name: str) -> None:
     path = Path(TRACES or ".") / f"{name}.trace.xz"
     if TRACES is None or not path.exists():
-        pytest.skip(f"needs the request trace {path.name}: set STOKER_TRACES to its folder")
+        pytest.skip(f"needs the request trace {path.name}: set STOKER_TEST_TRACES to its folder")
     with lzma.open(path) as file:
         numbers = array.array("i", file.read(400_000 * 4))
     assert recall([str(number) for number in numbers]) >= 0.95
