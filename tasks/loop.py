@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 #: How long the loop's thread is waited for when it stops, in seconds.
-JOIN_SECONDS = 2.0
+JOIN_SECONDS = 1.0
 
 
 class LoopThread:

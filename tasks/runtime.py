@@ -124,6 +124,8 @@ class AsyncTask(Task):  # type: ignore[misc]  # Celery publishes no types
     soft_time_limit: float | None = 60.0
 
     app: Any
+    told_elsewhere = False
+    """Whether what the body calls writes its own line on the outcome; ours is then at level debug."""
 
     async def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Do the task's work, and return what is worth a line in the log."""
@@ -148,7 +150,7 @@ class AsyncTask(Task):  # type: ignore[misc]  # Celery publishes no types
             except Exception as error:
                 _say(logging.ERROR, f"{action}_failed", seconds=time.monotonic() - began, reason=repr(error))
                 raise
-            level = logging.INFO if self.worth_telling(outcome) else logging.DEBUG
+            level = logging.DEBUG if self.told_elsewhere else logging.INFO
             _say(level, f"{action}_done", seconds=time.monotonic() - began, **outcome)
             return outcome
 
@@ -159,10 +161,6 @@ class AsyncTask(Task):  # type: ignore[misc]  # Celery publishes no types
 
     def settle(self, outcome: dict[str, Any]) -> None:
         """Look at what a body returned; may raise Celery's `Retry`. Does nothing unless a task says so."""
-
-    def worth_telling(self, outcome: dict[str, Any]) -> bool:
-        """Whether people want to read of this outcome; the others are told at level debug."""
-        return bool(outcome)
 
 
 def current_trace() -> str | None:

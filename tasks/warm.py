@@ -17,6 +17,7 @@ class Warm(AsyncTask):
 
     name = "stoker.warm"
     max_retries = 6
+    told_elsewhere = True
 
     async def run(
         self, cache_type: str, limit: int | None = None, seconds: float | None = None
@@ -35,10 +36,6 @@ class Warm(AsyncTask):
             "skipped": run.skipped,
             "deferred": run.deferred,
         }
-
-    def worth_telling(self, outcome: dict[str, Any]) -> bool:
-        """Never: core itself tells of a run that found something to do."""
-        return False
 
     def settle(self, outcome: dict[str, Any]) -> None:
         """Ask again when this message is a dead worker's: its lock outlives it by some seconds."""

@@ -7,8 +7,8 @@ tasks, no new events, the tasks that run get `GRACE_SECONDS`, and the cache is c
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
+from collections.abc import Coroutine
 from typing import Any
 
 from celery import bootsteps, signals
@@ -23,10 +23,13 @@ from stoker.worker.consumer import ConsumerHealth, EventConsumer, Subscription
 logger = logging.getLogger(__name__)
 
 #: Tasks that run when the worker is told to stop may go on for so long, in seconds.
-GRACE_SECONDS = 4.0
+GRACE_SECONDS = 3.5
+
+#: Celery looks so often, in seconds, at whether it was told to stop; by itself every 10 s.
+LOOK_SECONDS = 0.5
 
 #: The event consumer and the heartbeat may take so long to stop, in seconds.
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.5
 
 
 class ConsumerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
@@ -37,7 +40,7 @@ class ConsumerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery pub
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self._runtime = runtime_of(parent.app)
-        self._running: concurrent.futures.Future[None] | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     def start(self, parent: Any) -> None:
         """Import the loaders, so that a wrong name stops the worker at once; then start."""
@@ -45,18 +48,17 @@ class ConsumerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery pub
         import_loaders(config.loaders)
         signals.worker_shutting_down.connect(self._leave, weak=False, dispatch_uid=self._signal)
         signals.worker_shutdown.connect(self._stopped, weak=False, dispatch_uid=self._signal)
+        parent.timer.call_repeatedly(LOOK_SECONDS, _look_up)
         consumer = EventConsumer(subscription(config, parent.hostname), self._runtime.manager)
         parent.app.stoker_consumer = consumer
-        self._running = self._runtime.loop.submit(_serve(self._runtime, consumer, parent.hostname))
+        self._serving = self._runtime.loop.run(_begin(_serve(self._runtime, consumer, parent.hostname)))
 
     def stop(self, parent: Any) -> None:
         """Stop reading events; what was read and not acknowledged is read again by whoever comes next."""
         del parent  # the interface is Celery's
-        running, self._running = self._running, None
-        if running is None:
-            return
-        running.cancel()
-        self._runtime.loop.run(asyncio.sleep(0), STOP_SECONDS)
+        serving, self._serving = self._serving, None
+        if serving is not None:
+            self._runtime.loop.run(_end(serving))
 
     terminate = stop
 
@@ -95,6 +97,19 @@ def consumer_health(app: Any) -> ConsumerHealth | None:
     """Return how the event consumer of this process is doing; None before the worker has started it."""
     consumer = getattr(app, "stoker_consumer", None)
     return consumer.health if isinstance(consumer, EventConsumer) else None
+
+
+def _look_up() -> None:
+    """Do nothing: that its timer rings is enough to make Celery's loop take a turn."""
+
+
+async def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(serving, name="stoker-worker-events")
+
+
+async def _end(serving: asyncio.Task[None]) -> None:
+    serving.cancel()
+    await asyncio.wait({serving}, timeout=STOP_SECONDS)
 
 
 async def _serve(runtime: Runtime, consumer: EventConsumer, name: str) -> None:
