@@ -16,9 +16,9 @@ from stoker.core.config import Loaded
 from stoker.core.errors import ConfigError
 from stoker.core.redaction import redact_url
 from stoker.worker.announce import Announcer
-from stoker.worker.config import StokerConfig
-from stoker.worker.embedded import EmbeddedServer
-from stoker.worker.listen import Address, listening_socket
+from stoker.worker.config import ProcessConfig, StokerConfig
+from stoker.worker.embedded import EmbeddedServer, free_port
+from stoker.worker.listen import Address, environment_name, listening_socket
 from stoker.worker.output import Output
 from stoker.worker.running import Claim
 from stoker.worker.supervisor import Probe, Spec, Supervisor
@@ -35,6 +35,8 @@ class Plan:
     """A line on each, for the summary."""
     ports: list[tuple[Address, str]] = field(default_factory=list[tuple[Address, str]])
     """Addresses that must be free, each with the option that sets it."""
+    pages: list[tuple[Address, str]] = field(default_factory=list[tuple[Address, str]])
+    """Addresses that other processes will answer at: if somebody does already, it isn't them."""
 
     def add(self, spec: Spec, where: str) -> None:
         """Have one more child."""
@@ -68,7 +70,7 @@ async def run_up(loaded: Loaded[StokerConfig]) -> None:
         check_ports(plan)
         output = Output(spec.name for spec in plan.specs)
         environment = child_environment(config, config_path, url if server else None, output)
-        specs = [replace(spec, environment=environment) for spec in plan.specs]
+        specs = [replace(spec, environment={**environment, **spec.environment}) for spec in plan.specs]
         supervisor = Supervisor(specs, output)
         announcer = asyncio.create_task(
             Announcer(supervisor, output, began=began, where=places(plan, url, config_path)).run(
@@ -100,32 +102,50 @@ def make_plan(config: StokerConfig, server: EmbeddedServer | None) -> Plan:
             where,
         )
         needs = frozenset({"server"})
+    _add_own(plan, config, needs)
+    for name, process in config.up.processes.items():
+        if name in (*plan.where, "server", "exporter", "stoker"):
+            raise ConfigError(f"up.processes.{name}: {name} is the name of a part of Stoker: choose another")
+        _add_application(plan, name, process, needs)
+    return plan
+
+
+def _add_own(plan: Plan, config: StokerConfig, needs: frozenset[str]) -> None:
+    """Add worker, beat and exporter; one that listens on port 0 is told a free one."""
     own = (
         ("worker", _WORK, config.worker.listen, "worker.listen", "/readyz"),
         ("beat", _SCHEDULE, config.beat.listen, "beat.listen", "/readyz"),
         ("exporter", _SCHEDULE, config.metrics.listen, "metrics.listen", "/metrics"),
     )
     for name, stage, listen, option, page in own:
-        command = (sys.executable, "-m", "stoker.worker.cli", name)
-        probe, where = None, "listens nowhere"
+        spec = Spec(
+            name=name, command=(sys.executable, "-m", "stoker.worker.cli", name), stage=stage, needs=needs
+        )
         if listen is not None:
             address = Address.parse(listen, option)
+            if not address.port:
+                address = Address(address.host, free_port())
             plan.ports.append((address, option))
-            probe, where = http_ready(f"{address.url}/readyz"), address.url + page
-        plan.add(Spec(name=name, command=command, stage=stage, needs=needs, ready=probe), where)
-    for name, process in config.up.processes.items():
-        if name in plan.where or name in ("server", "stoker"):
-            raise ConfigError(f"up.processes.{name}: {name} is the name of a part of Stoker: choose another")
-        spec = Spec(
-            name=name,
-            command=shlex.split(process.command),
-            folder=Path(process.cwd) if process.cwd else None,
-            stage=_APPLICATIONS,
-            needs=needs,
-            ready=http_ready(process.ready) if process.ready else None,
-        )
-        plan.add(spec, process.ready or process.command)
-    return plan
+            told = {environment_name(option): str(address)}
+            spec = replace(spec, ready=http_ready(f"{address.url}/readyz"), environment=told)
+            plan.add(spec, address.url + page)
+        elif name != "exporter":  # which has nothing else to do
+            plan.add(spec, "listens nowhere")
+
+
+def _add_application(plan: Plan, name: str, process: ProcessConfig, needs: frozenset[str]) -> None:
+    """Add a process of the user's."""
+    spec = Spec(
+        name=name,
+        command=shlex.split(process.command),
+        folder=Path(process.cwd) if process.cwd else None,
+        stage=_APPLICATIONS,
+        needs=needs,
+        ready=http_ready(process.ready) if process.ready else None,
+    )
+    plan.add(spec, process.ready or process.command)
+    if process.ready and (address := own_address(process.ready)):
+        plan.pages.append((address, f"up.processes.{name}.ready"))
 
 
 def check_ports(plan: Plan) -> None:
@@ -140,7 +160,16 @@ def check_ports(plan: Plan) -> None:
         if address in seen and address.port:
             raise ConfigError(f"{option} and {seen[address]} are both {address}: give each its own port")
         seen[address] = option
+    for address, option in (*plan.ports, *plan.pages):
         listening_socket(address, option).close()
+
+
+def own_address(url: str) -> Address | None:
+    """The address of a page on this machine; None for one elsewhere."""
+    parts = urlsplit(url)
+    if parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        return None
+    return Address(parts.hostname, parts.port or 80)
 
 
 def child_environment(

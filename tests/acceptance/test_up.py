@@ -66,7 +66,7 @@ class Up:
             self.process = psutil.Popen(
                 [*STOKER, "up"],
                 cwd=self.folder,
-                env=clean_environment(),
+                env=clean_environment(PATH="/usr/bin:/bin"),
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -143,8 +143,13 @@ def up(tmp_path: Path) -> Iterator[Up]:
 def test_everything_runs_and_sigterm_stops_it_in_order(up: Up) -> None:
     app = free_port()
     page = f"http://127.0.0.1:{app}/"
-    command = f"python3 -m http.server {app} --bind 127.0.0.1"
-    up.configure({"shop": {"command": command, "ready": page}})
+    # Its `python` is the one that Stoker is installed for, whatever PATH says.
+    (up.folder / "shop.py").write_text(
+        "import runpy, sys\nimport stoker.core.errors\n"
+        f"sys.argv = ['', '{app}', '--bind', '127.0.0.1']\n"
+        "runpy.run_module('http.server', run_name='__main__')\n"
+    )
+    up.configure({"shop": {"command": "python shop.py", "ready": page}})
 
     process = up.start_until_ready()
 
@@ -228,6 +233,17 @@ def test_a_taken_port_is_told_before_anything_starts(up: Up) -> None:
     assert "Traceback" not in text
     assert len(text.splitlines()) == 1
     assert not (up.folder / ".stoker" / "appendonlydir").exists()
+
+
+def test_a_page_that_somebody_else_answers_is_told_too(up: Up) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        up.configure({"shop": {"command": "python shop.py", "ready": f"http://127.0.0.1:{port}/"}})
+        up.start()
+
+        assert up.wait() == 2
+    assert f"port {port} on 127.0.0.1 is taken" in up.log.read_text()
+    assert "up.processes.shop.ready" in up.log.read_text()
 
 
 def test_two_from_one_folder_are_refused(up: Up) -> None:
