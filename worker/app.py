@@ -13,6 +13,7 @@ from stoker.core.config import load_config
 from stoker.schedules.beat import beat_schedule
 from stoker.tasks.registry import register_tasks
 from stoker.tasks.runtime import Runtime, bind_runtime
+from stoker.worker.broker import BrokerAMQP
 from stoker.worker.config import StokerConfig
 from stoker.worker.steps import WORKER_STEPS
 
@@ -29,7 +30,7 @@ RESTORE_SECONDS = 5
 
 def create_app(config: StokerConfig) -> Celery:
     """Return the application for a configuration: tasks, schedule, and what the worker starts beside them."""
-    made: Any = Celery("stoker", set_as_current=False)
+    made: Any = Celery("stoker", amqp=BrokerAMQP, set_as_current=False)
     made.conf.update(_settings(config))
     made.conf.beat_schedule = _schedule(config)
     made.stoker_config = config  # for what Celery itself makes: the scheduler, the worker's steps

@@ -67,6 +67,7 @@ def test_a_worker_that_can_not_reach_its_server_starts_and_ends_all_the_same(
     own_redis_server.kill()
     port = free_port()
     given = config(own_redis_server, worker={**QUIET["worker"], "listen": f"127.0.0.1:{port}"})
+    given["redis"] = {"url": own_redis_server.url}
     with Component("worker", tmp_path, given) as worker:
         wait_until(lambda: ask(port, "/readyz")[0] == 503, "the worker says that it is not ready", timeout=30)
         worker.wait_for("consumer_interrupted")
