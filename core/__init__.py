@@ -14,7 +14,7 @@ from stoker.core.errors import (
 from stoker.core.events import Event, make_event, publish
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
-from stoker.core.manager import CacheManager
+from stoker.core.manager import CacheManager, Reading
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 
@@ -28,6 +28,7 @@ __all__ = [
     "Key",
     "Pattern",
     "Policy",
+    "Reading",
     "Receipt",
     "Recipe",
     "Scope",

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Self, TypeVar
 
 from stoker.core.codec import decode_value
 from stoker.core.config import CacheConfig
@@ -38,6 +38,16 @@ R = TypeVar("R")
 MAX_ACCESSES = 100_000
 
 _MISSING: Any = object()
+
+
+class Reading(NamedTuple, Generic[R]):
+    """A value, and how it came about."""
+
+    value: R
+    outcome: Literal["hit", "stale", "miss"]
+    """`miss`: it was loaded for this read, or for one that this read joined."""
+    age: float
+    """Seconds since it was stored."""
 
 
 class CacheManager:
@@ -162,6 +172,24 @@ class CacheManager:
         Raises:
             Exception: Whatever the loader raises.
         """
+        return (await self.read(cache_type, key, load, *args, **kwargs)).value
+
+    get_or_set = get_or_load
+
+    async def read(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Reading[R]:
+        """`get_or_load`, and how the value came about: for an `X-Cache` or `Age` header, say.
+
+        Raises:
+            Exception: Whatever the loader raises.
+        """
         policy = self.policy(cache_type)
         counters = self.counters.of(cache_type)
         spec = find_by_function(load)
@@ -169,18 +197,18 @@ class CacheManager:
         self.access.append((cache_type, check_key(key), recipe))
         lookup = await self._look_up(cache_type, key, policy, counters)
         needed = Load(cache_type, key, load, args, kwargs, spec, lookup.killer)
-        if lookup.state in {State.FRESH, State.STALE}:
+        if lookup.entry is not None and lookup.state in {State.FRESH, State.STALE}:
             value = self._decode(lookup, spec.returns if spec else Any, policy, counters)
             if value is not _MISSING:
                 counters.hits += 1
-                if lookup.state is State.STALE:
-                    counters.stale_hits += 1
-                    self._loads.run_behind(needed)
-                return value  # type: ignore[no-any-return]
+                age = max(time.time() - lookup.entry.created_ms / 1000, 0.0)
+                if lookup.state is State.FRESH:
+                    return Reading(value, "hit", age)
+                counters.stale_hits += 1
+                self._loads.run_behind(needed)
+                return Reading(value, "stale", age)
         counters.misses += 1
-        return (await self._loads.run(needed)).value  # type: ignore[no-any-return]
-
-    get_or_set = get_or_load
+        return Reading((await self._loads.run(needed)).value, "miss", 0.0)
 
     async def peek(self, cache_type: str, keys: Sequence[str]) -> list[EntryState | None]:
         """Say of each key how its entry stands, without its value and without counting a read.

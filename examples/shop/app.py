@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -43,30 +43,16 @@ class Shop:
     cache: CacheManager
     outbox: Outbox
     metrics: CollectorRegistry
-    _counted: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     async def read(
         self, cache_type: str, key: str, load: Callable[..., Awaitable[Any]], *arguments: int
     ) -> Response:
         """Answer with a value from the cache, or from the database where the cache has none."""
-        value = await self.cache.get_or_load(cache_type, key, load, *arguments)
-        headers = {"X-Cache": self._outcome(cache_type)}
-        if value is None:
+        reading = await self.cache.read(cache_type, key, load, *arguments)
+        headers = {"X-Cache": reading.outcome, "Age": f"{reading.age:.0f}"}
+        if reading.value is None:
             return Response(b'{"detail":"not found"}', 404, headers, "application/json")
-        return Response(msgspec.json.encode(value), 200, headers, "application/json")
-
-    def _outcome(self, cache_type: str) -> str:
-        """What the read that has just returned was.
-
-        The manager counts a hit and returns in one step of the event loop, and all reads come through here:
-        a count that has grown since the last look is this read's.
-        """
-        counters = self.cache.counters.of(cache_type)
-        hits, stale_hits = self._counted.get(cache_type, (0, 0))
-        self._counted[cache_type] = counters.hits, counters.stale_hits
-        if counters.stale_hits > stale_hits:
-            return "stale"
-        return "hit" if counters.hits > hits else "miss"
+        return Response(msgspec.json.encode(reading.value), 200, headers, "application/json")
 
     async def publish(self, change: Change | None) -> dict[str, Any]:
         """Publish a committed change, and tell the client how to recognise its invalidation in the log."""

@@ -210,3 +210,23 @@ async def test_the_documented_aliases(redis_server: RedisServer, prefix: str) ->
     source = Source()
     assert await cache.get_or_set("db_query", "k", source.load, 1) == Product(1, 1.0)
     await cache.disconnect()
+
+
+async def test_a_reading_tells_how_the_value_came_about(redis_server: RedisServer, prefix: str) -> None:
+    source = Source()
+    async with make_manager(redis_server, prefix, product={"ttl": 0.2, "stale": 60}) as cache:
+        outcomes: list[str] = []
+
+        async def read() -> str:
+            reading = await cache.read("product", "1", source.load, 1)
+            outcomes.append(reading.outcome)
+            assert reading.age >= 0
+            return reading.outcome
+
+        assert await read() == "miss"
+
+        async def stale() -> bool:
+            return await read() == "stale"
+
+        await eventually(stale, "the TTL passes")
+        assert set(outcomes) <= {"miss", "hit", "stale"}
