@@ -13,7 +13,7 @@ LONGER_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 3.0
 
 
-class BrokerConnection(Connection):  # type: ignore[misc]  # kombu publishes no types
+class BrokerConnection(Connection):
     """A connection whose attempts are `LONGEST_PAUSE_SECONDS` apart at most; kombu's own are up to 30 s."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
