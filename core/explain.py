@@ -195,7 +195,11 @@ async def count_hit(manager: CacheManager, scopes: Sequence[Scope]) -> int:
             continue
         tags = {scope.tag.encode() for scope in mine if isinstance(scope, Tag)}
         async for names in scan_entries(manager, cache_type):
-            kept = [name for name in names if not any(_covers(s, _logical(manager, name)) for s in mine)]
+            kept = [
+                name
+                for name in names
+                if not any(_covers(scope, cache_type, manager.keys.key_of(name)) for scope in mine)
+            ]
             total += len(names) - len(kept)
             if tags and kept:
                 total += await _count_tagged(manager, kept, tags)
@@ -226,19 +230,15 @@ def _concerns(scope: Scope, cache_type: str) -> bool:
     return isinstance(scope, Tag | Everything) or scope.cache_type == cache_type
 
 
-def _logical(manager: CacheManager, name: bytes) -> str:
-    return name[len(manager.keys.prefix) + 4 : -1].decode(errors="replace")
-
-
-def _covers(scope: Scope, logical: str) -> bool:
-    cache_type, _, key = logical.partition(":")
+def _covers(scope: Scope, cache_type: str, key: str) -> bool:
     match scope:
         case Key():
             return (scope.cache_type, scope.key) == (cache_type, key)
         case Type():
             return scope.cache_type == cache_type
         case Pattern():
-            return compile_glob(f"{scope.cache_type}:{scope.pattern}").fullmatch(logical) is not None
+            glob = compile_glob(f"{scope.cache_type}:{scope.pattern}")
+            return glob.fullmatch(f"{cache_type}:{key}") is not None
         case Everything():
             return True
         case Tag():

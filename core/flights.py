@@ -106,7 +106,8 @@ class Flights:
         if flight.born >= at:
             return True
         log = self._log
-        return flight.born >= log.history.horizon and not log.killer(cache_type, key, tags, flight.born)
+        known_from = max(log.history.horizon, log.history.swept)
+        return flight.born >= known_from and not log.killer(cache_type, key, tags, flight.born)
 
     def _start(
         self, cache_type: str, key: str, start: Callable[[int, int], Coroutine[Any, Any, Loaded]]

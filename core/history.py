@@ -33,6 +33,8 @@ class History:
         epoch_start: Where the epoch began, or 0 where its first record has been trimmed away.
         horizon: All records after it are known; what was born before it can't be vouched for.
         everything: The last record that named everything.
+        swept: What records up to here killed has been unlinked, and they may have been forgotten: entries
+            in Redis need them no more, loads that were born before it can't be judged.
     """
 
     def __init__(self, generation_scopes: int = GENERATION_SCOPES) -> None:
@@ -43,7 +45,7 @@ class History:
         """Forget all; what follows belongs to an epoch that began at `start`."""
         self.epoch = epoch
         self.epoch_start = self.horizon = start
-        self.everything = START
+        self.everything = self.swept = START
         self._young: dict[int, int] = {}
         self._old: dict[int, int] = {}
         self._young_last = self._old_last = START
@@ -70,6 +72,13 @@ class History:
             else:
                 # "everything", and all that this version doesn't know.
                 self.everything = max(self.everything, position)
+
+    def forget(self, swept: int) -> None:
+        """Drop records up to a position, once what they killed has been unlinked."""
+        self.swept = max(self.swept, swept)
+        if self.scopes >= self._bound // 2:  # a smaller table isn't worth the time it takes
+            self._young = {scope: at for scope, at in self._young.items() if at > swept}
+            self._old = {scope: at for scope, at in self._old.items() if at > swept}
 
     @property
     def full(self) -> bool:

@@ -64,6 +64,10 @@ class Keys:
         """The right to load a key (a string with a TTL), in the entry's own slot."""
         return f"{self.prefix}:l:{{{cache_type}:{key}}}"
 
+    def key_of(self, entry: bytes) -> str:
+        """The logical key of an entry's Redis key."""
+        return entry[len(self.prefix) + 4 : -1].decode(errors="replace").partition(":")[2]
+
     def entry_pattern(self, cache_type: str) -> str:
         """A SCAN pattern over all entries of a type."""
         return f"{glob_escape(self.prefix)}:e:{{{cache_type}:*"

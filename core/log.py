@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from stoker.core.errors import LinkError, ReplyError
+from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.history import History
 from stoker.core.keys import Keys
 from stoker.core.link import Link
@@ -169,15 +169,23 @@ class InvalidationLog:
             if b"epoch" in fields[::2]:
                 self._enter_epoch(fields, position)
             self.history.add(position, fields)
-            self._note_trace(position, fields)
+            self._take_notes(position, fields)
             self.seen, self._seen_id = position, stream_id
 
-    def _note_trace(self, position: int, fields: list[bytes]) -> None:
+    def _take_notes(self, position: int, fields: list[bytes]) -> None:
         for name, value in zip(fields[::2], fields[1::2], strict=False):
+            if name == b"_swept":
+                self._forget(value)
             if name == b"_trace":
                 self._traces[position] = value[:MAX_TRACE_LENGTH].decode(errors="replace")
                 if len(self._traces) > MAX_TRACES:
                     self._traces.popitem(last=False)
+
+    def _forget(self, stream_id: bytes) -> None:
+        try:
+            self.history.forget(parse_position(stream_id))
+        except StokerError:
+            return  # a stranger's note
 
     def _enter_epoch(self, fields: list[bytes], position: int) -> None:
         named = dict(zip(fields[::2], fields[1::2], strict=False))
@@ -209,14 +217,14 @@ class InvalidationLog:
         call = self._link.call_early
         run_id = _run_id(await call("INFO", "server"))
         epoch = secrets.randbits(64) | 1
-        group: bytes = await call(
+        group, fence = await call(
             "EVAL", _OPEN_EPOCH, 2, self._keys.log, self._keys.fence, f"{epoch:016x}", run_id
         )
         found = int(group[6:22], 16)
         if found == epoch:
             self.epochs_opened += 1
             logger.warning("action=epoch_opened epoch=%016x", epoch, extra={"action": "epoch_opened"})
-        await self._read_newest(found)
+        await self._read_newest(found, parse_position(fence.partition(b":")[2]))
         self._known = True
         if self._queued:
             scopes, self._queued = self._queued, []
@@ -226,25 +234,31 @@ class InvalidationLog:
                 self._queued = scopes + self._queued
                 raise
 
-    async def _read_newest(self, epoch: int) -> None:
-        """Read backwards, newest first, until the epoch's beginning or as much as is kept."""
+    async def _read_newest(self, epoch: int, fence: int) -> None:
+        """Read backwards, newest first, until the log's beginning or as much as is kept."""
         history = self.history
         newest = (self.seen, self._seen_id) if history.epoch == epoch else (START, b"0-0")
         history.enter(epoch, START)
-        end: bytes = b"+"
+        oldest, end = START, b"+"
         while True:
             records = await self._link.call_early("XREVRANGE", self._keys.log, end, "-", "COUNT", CHUNK_COUNT)
             for stream_id, fields in records:
-                position = parse_position(stream_id)
+                position = oldest = parse_position(stream_id)
                 newest = max(newest, (position, stream_id))
                 history.add_older(position, fields)
-                self._note_trace(position, fields)
+                self._take_notes(position, fields)
                 if b"epoch" in fields[::2] and history.epoch_start == START:
                     history.epoch_start = history.horizon = position  # nothing of this epoch is older
-            if len(records) < CHUNK_COUNT or history.horizon:
+            if history.horizon:
+                break
+            if len(records) < CHUNK_COUNT:
+                # All that is there was read. It begins at the fence after a sweep, which unlinked what
+                # older records killed; if it begins later, somebody else cut it, and what they cut is lost.
+                if oldest != fence:
+                    history.horizon = oldest
                 break
             if history.full:
-                history.horizon = parse_position(records[-1][0])
+                history.horizon = oldest
                 break
             end = b"(" + records[-1][0]
         self.seen, self._seen_id = newest

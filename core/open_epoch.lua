@@ -2,7 +2,7 @@
 -- KEYS: log, fence.  ARGV: epoch (16 hex digits), the server's run id.
 -- The epoch lives in the name of a consumer group on the log itself ("epoch:<epoch>:<run id>"): whatever
 -- loses the log (flush, eviction) loses it too, trimming does not, and a restored snapshot brings it back
--- with the run id it was taken under.
+-- with the run id it was taken under. Returns the group's name and the fence.
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 local old = {}
 if not groups.err then
@@ -13,7 +13,7 @@ if not groups.err then
         if redis.call('XLEN', KEYS[1]) == 0 then
           redis.call('XADD', KEYS[1], '*', '_reason', 'so that readers find their place')
         end
-        return name
+        return {name, redis.call('GET', KEYS[2])}
       end
       old[#old + 1] = name
     end
@@ -28,4 +28,4 @@ end
 local name = 'epoch:' .. ARGV[1] .. ':' .. ARGV[2]
 redis.call('XGROUP', 'CREATE', KEYS[1], name, id)
 redis.call('SET', KEYS[2], ARGV[1] .. ':' .. id)
-return name
+return {name, ARGV[1] .. ':' .. id}

@@ -18,7 +18,7 @@ class Script:
         self.text = (files("stoker.core") / name).read_text(encoding="utf-8")
         self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, link: Link, keys: Sequence[str], *arguments: Argument) -> Any:
+    async def run(self, link: Link, keys: Sequence[str | bytes], *arguments: Argument) -> Any:
         """Run it and return its reply; the server learns the text when it doesn't know the digest.
 
         Raises:
