@@ -160,10 +160,10 @@ def is_documented(key: str) -> str | None:
 
 
 def keys_of_the_code() -> dict[str, str]:
-    """Every name that `Keys` builds, by the member that builds it; patterns for SCAN aside."""
+    """Every name that `Keys` builds, by the member that builds it; patterns for SCAN and parsers aside."""
     keys, made = Keys("p"), dict[str, str]()
     for name, member in inspect.getmembers(Keys):
-        if name.startswith("_") or name in {"prefix", "entry_pattern", "rates"}:
+        if name.startswith("_") or name in {"prefix", "entry_pattern", "rates", "key_of"}:
             continue
         if isinstance(member, property):
             made[name] = getattr(keys, name)
