@@ -52,6 +52,7 @@ def _problems(name: str, entry: ScheduleEntry, config: Scheduled) -> Iterator[Pr
         "invalidate": _invalidate,
         "compute_hit_rates": _compute_hit_rates,
         "cleanup_metrics": _no_options,
+        "sweep": _no_options,
     }[entry.task](entry, config)
     for message in messages:
         yield Problem(name, "error", message)

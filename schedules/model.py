@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from stoker.core.policy import Model, PositiveSeconds, Seconds
 from stoker.schedules.cron import parse_cron
 
-TaskName = Literal["warm", "cleanup_metrics", "compute_hit_rates", "invalidate"]
+TaskName = Literal["warm", "cleanup_metrics", "compute_hit_rates", "sweep", "invalidate"]
 """What a schedule can run; Celery knows each as `stoker.<name>`."""
 
 #: In `options.type`: one run for each cache type that can be warmed.

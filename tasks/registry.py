@@ -8,9 +8,10 @@ from stoker.tasks.cleanup_metrics import CleanupMetrics
 from stoker.tasks.compute_hit_rates import ComputeHitRates
 from stoker.tasks.invalidate import Invalidate
 from stoker.tasks.runtime import AsyncTask
+from stoker.tasks.sweep import Sweep
 from stoker.tasks.warm import Warm
 
-TASKS: tuple[type[AsyncTask], ...] = (Warm, CleanupMetrics, ComputeHitRates, Invalidate)
+TASKS: tuple[type[AsyncTask], ...] = (Warm, CleanupMetrics, ComputeHitRates, Sweep, Invalidate)
 
 
 def register_tasks(app: Celery) -> None:

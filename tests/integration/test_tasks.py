@@ -12,8 +12,11 @@ import pytest
 from celery import Celery
 from celery.exceptions import Reject, Retry
 
-from stoker.core import EventError, loader
+from stoker.core import CacheManager, EventError, Key, loader
+from stoker.core import sweep as core_sweep
 from stoker.core.hotkeys import HotKeys
+from stoker.core.runs import recent_runs, totals
+from stoker.tasks import sweep as sweep_module
 from stoker.tasks.invalidate import NotAcknowledgedError
 from stoker.tasks.registry import TASKS
 from stoker.tasks.runtime import AsyncTask, Runtime, runtime_of
@@ -21,6 +24,7 @@ from stoker.worker.app import create_app
 from stoker.worker.config import StokerConfig
 from tests.managers import make_manager
 from tests.servers import RedisServer
+from tests.waiting import eventually
 
 ALWAYS_DUE = {"jitter": 0, "warm": {"ahead": 1.0, "min_requests": 0}}
 
@@ -107,6 +111,56 @@ def test_hit_rates_and_clean_up(app: Any, redis_server: RedisServer, prefix: str
     report = run(app, "cleanup_metrics", retention=3600)
     assert report["reason"] == ""
     assert report["scanned"] > 0
+
+
+async def leave_a_dead_entry(server: RedisServer, prefix: str) -> None:
+    async with make_manager(server, prefix, item={}) as manager:
+        await manager.set("item", "1", "old")
+        await manager.invalidate(Key("item", "1"))
+
+
+async def sweep_at_once(manager: CacheManager) -> core_sweep.Sweep:
+    """The sweep, of a log that is young and short."""
+    return await core_sweep.sweep(manager, minimum_age=0, minimum_records=0)
+
+
+async def recorded(server: RedisServer, prefix: str, job: str) -> tuple[list[dict[str, str]], dict[str, int]]:
+    async with make_manager(server, prefix) as manager:
+        return [record.fields for record in await recent_runs(manager, job)], await totals(manager, job)
+
+
+def test_a_sweep_frees_and_is_recorded(
+    app: Any, redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(app, "sweep")["status"] == "nothing to do"
+    monkeypatch.setattr(sweep_module, "sweep", sweep_at_once)
+    asyncio.run(leave_a_dead_entry(redis_server, prefix))
+    outcome = run(app, "sweep")
+    assert (outcome["status"], outcome["unlinked"], outcome["error"]) == ("done", 1, "")
+    (newest, _), counted = asyncio.run(recorded(redis_server, prefix, "sweep"))
+    assert (newest["status"], newest["unlinked"]) == ("done", "1")
+    assert (counted["runs done"], counted["runs nothing to do"], counted["unlinked"]) == (1, 1, 1)
+
+
+def test_two_sweeps_never_overlap(app: Any, redis_server: RedisServer, prefix: str) -> None:
+    redis_server.client().set(f"{prefix}:run:sweep:lock:log", "another's", px=60_000)
+    assert run(app, "sweep")["status"] == "busy"
+    assert asyncio.run(recorded(redis_server, prefix, "sweep")) == ([], {"runs busy": 1})
+
+
+def test_a_sweep_whose_lock_was_taken_tells_of_it(
+    app: Any, redis_server: RedisServer, prefix: str,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    async def overtaken(manager: CacheManager) -> core_sweep.Sweep:
+        await manager.link.call("SET", manager.keys.run_lock("sweep", "log"), "another's", "PX", 60_000)
+        await eventually(lambda: "sweep_lock_lost" in caplog.text, "the loss is told")
+        return await sweep_at_once(manager)
+
+    monkeypatch.setattr(sweep_module, "sweep", overtaken)
+    assert run(app, "sweep")["error"] == "lock lost"
+    (record,), _ = asyncio.run(recorded(redis_server, prefix, "sweep"))
+    assert record["error"] == "lock lost"
 
 
 def test_invalidate_appends_with_the_tasks_id_as_trace(
