@@ -6,7 +6,7 @@ local fence = redis.call('GET', KEYS[2])
 if not fence then return -3 end
 if string.sub(fence, 1, 16) ~= ARGV[3] then return -1 end
 local ms, seq = tonumber(ARGV[4]), tonumber(ARGV[5])
-local fence_ms, fence_seq = string.match(fence, '^%x+:(%d+)%-(%d+)$')
+local fence_ms, fence_seq = string.match(fence, '^%x+:(%d+)%-(%d+)')
 fence_ms, fence_seq = tonumber(fence_ms), tonumber(fence_seq)
 if ms < fence_ms or (ms == fence_ms and seq < fence_seq) then return -2 end
 local have = redis.call('GETRANGE', KEYS[1], 0, 27)

@@ -18,9 +18,11 @@ All numbers are big-endian. The first 28 bytes are the same in every version: th
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stoker.core.errors import EntryError, UsageError
+from stoker.core.keys import check_text
 from stoker.core.position import join_position, split_position
 
 MAGIC = b"SK"
@@ -28,6 +30,10 @@ VERSION = 1
 
 _HEADER = struct.Struct(">2sBBQQQQQH")
 HEADER_BYTES = _HEADER.size
+
+#: Bytes that are the same in every version; they decide life and death.
+FROZEN_BYTES = 28
+_FROZEN = struct.Struct(">2sBBQQQ")
 
 #: A tag is at most so long in UTF-8, and an entry has at most so many.
 MAX_TAG_BYTES = 255
@@ -116,6 +122,14 @@ def unpack_entry(data: bytes) -> Entry:
     return Entry(epoch, join_position(ms, seq), created, fresh, flags, tags, data[start:])
 
 
+def frozen_born(data: bytes) -> int | None:
+    """Where an entry of whatever version was born; None where the bytes are no entry at all."""
+    if len(data) < FROZEN_BYTES or data[:2] != MAGIC:
+        return None
+    _, _, _, _, ms, seq = _FROZEN.unpack_from(data)
+    return join_position(ms, seq)
+
+
 def header_length(data: bytes) -> int:
     """Bytes of header and tags, from at least the fixed header; so a reader knows whether it has them all."""
     return HEADER_BYTES + int.from_bytes(data[HEADER_BYTES - 2 : HEADER_BYTES])
@@ -133,15 +147,15 @@ def _unpack_tags(data: bytes) -> tuple[bytes, ...]:
     return tuple(tags)
 
 
-def encode_tags(tags: tuple[str, ...] | list[str]) -> tuple[bytes, ...]:
+def encode_tags(tags: Iterable[str]) -> tuple[bytes, ...]:
     """Return tags as stored: encoded, each once, in order.
 
     Raises:
-        UsageError: A tag is empty or too long, or there are too many.
+        UsageError: A tag is no text, empty or too long, or there are too many.
     """
     if isinstance(tags, str):
         raise UsageError(f"tags are several texts: write ({tags!r},) for one")
-    found = dict.fromkeys(tag.encode() for tag in tags)
+    found = dict.fromkeys(check_text("a tag", tag) for tag in tags)
     if len(found) > MAX_TAGS:
         raise UsageError(f"an entry has at most {MAX_TAGS} tags, not {len(found)}")
     for tag in found:

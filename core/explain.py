@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stoker.core.codec import decode_value
-from stoker.core.entry import HEADER_BYTES, Entry, header_length, unpack_entry
+from stoker.core.entry import Entry, unpack_entry
 from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.position import format_position, parse_position, position_ms
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type, compile_glob
-from stoker.core.tier import MAX_OVERHEAD_BYTES, PEEK_BYTES, State
+from stoker.core.tier import MAX_OVERHEAD_BYTES, State
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
-
-#: Keys that one step of a scan asks for.
-SCAN_COUNT = 1_000
 
 #: Records of the log that one step of an explanation reads.
 RECORDS_COUNT = 1_000
@@ -80,7 +77,7 @@ async def explain(manager: CacheManager, cache_type: str, key: str) -> Explanati
     if isinstance(data, ReplyError):
         answer.state, answer.because = State.UNDECODABLE, str(data)
         return answer
-    lookup = manager.judge(cache_type, key, data)
+    lookup = manager.tier.judge(cache_type, key, data, policy)
     answer.state, answer.stored_bytes = lookup.state, len(data)
     if ttl_ms > 0:
         answer.kept_for = ttl_ms / 1000
@@ -183,51 +180,21 @@ async def newest_records(manager: CacheManager, count: int) -> list[Record]:
 async def count_hit(manager: CacheManager, scopes: Sequence[Scope]) -> int:
     """Count the stored entries that an invalidation of the scopes would kill, without doing it.
 
-    Walks the keys of the types concerned (all of them for a tag): it takes time in proportion to them.
+    Walks all keys of the server: it takes time in proportion to them.
 
     Raises:
         LinkError: The server can't be reached.
     """
-    total = 0
-    for cache_type in manager.config.types:
-        mine = [scope for scope in scopes if _concerns(scope, cache_type)]
-        if not mine:
-            continue
-        tags = {scope.tag.encode() for scope in mine if isinstance(scope, Tag)}
-        async for names in scan_entries(manager, cache_type):
-            kept = [
-                name
-                for name in names
-                if not any(_covers(scope, cache_type, manager.keys.key_of(name)) for scope in mine)
-            ]
-            total += len(names) - len(kept)
-            if tags and kept:
-                total += await _count_tagged(manager, kept, tags)
+    tags = {scope.tag.encode() for scope in scopes if isinstance(scope, Tag)}
+    total, seen = 0, set[int]()
+    async for found in manager.tier.scan(manager.keys.all_entries):
+        names = [name for name in dict.fromkeys(found) if hash(name) not in seen]
+        seen.update(map(hash, names))
+        rest = [name for name in names if not any(_covers(s, *manager.keys.parse(name)) for s in scopes)]
+        total += len(names) - len(rest)
+        if tags and rest:
+            total += await _count_tagged(manager, rest, tags)
     return total
-
-
-async def scan_entries(manager: CacheManager, cache_type: str) -> AsyncIterator[list[bytes]]:
-    """Walk the Redis keys of a type's entries, in steps that never hold the server up; each once.
-
-    Raises:
-        LinkError: The server can't be reached.
-    """
-    cursor = b"0"
-    seen: set[int] = set()
-    while True:
-        cursor, names = await manager.link.call(
-            "SCAN", cursor, "MATCH", manager.keys.entry_pattern(cache_type), "COUNT", SCAN_COUNT
-        )
-        fresh = [name for name in names if hash(name) not in seen]
-        seen.update(hash(name) for name in fresh)
-        if fresh:
-            yield fresh
-        if cursor == b"0":
-            return
-
-
-def _concerns(scope: Scope, cache_type: str) -> bool:
-    return isinstance(scope, Tag | Everything) or scope.cache_type == cache_type
 
 
 def _covers(scope: Scope, cache_type: str, key: str) -> bool:
@@ -246,16 +213,10 @@ def _covers(scope: Scope, cache_type: str, key: str) -> bool:
 
 
 async def _count_tagged(manager: CacheManager, names: Sequence[bytes], tags: set[bytes]) -> int:
-    heads = await manager.link.calls([("GETRANGE", name, 0, PEEK_BYTES - 1) for name in names])
     total = 0
-    for name, head in zip(names, heads, strict=True):
-        if isinstance(head, ReplyError) or len(head) < HEADER_BYTES:
-            continue
-        whole = head
-        if header_length(head) > len(head):
-            whole = await manager.link.call("GETRANGE", name, 0, header_length(head) - 1)
+    for head in await manager.tier.heads(names):
         try:
-            total += not tags.isdisjoint(unpack_entry(whole).tags)
+            total += not tags.isdisjoint(unpack_entry(head).tags)
         except EntryError:
             continue
     return total

@@ -7,10 +7,11 @@ earlier than they looked at the log, or if nothing it depends on was invalidated
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from stoker.core.errors import StokerError
 from stoker.core.log import InvalidationLog
 
 
@@ -25,6 +26,14 @@ class Loaded:
     """What the loader took."""
 
 
+class LoadCancelledError(StokerError):
+    """The load of a key was cancelled, by its loader or because the cache was closed; try again."""
+
+
+Start = Callable[[int, int], Coroutine[Any, Any, Loaded]]
+"""Makes the load, given the log's epoch and the position where it is born."""
+
+
 @dataclass(slots=True)
 class Flight:
     """A load under way."""
@@ -32,8 +41,10 @@ class Flight:
     epoch: int
     born: int
     """Where the log stood, for this process, when the loader started."""
+    known: int
+    """Up to where this process knew of acknowledged invalidations then, its own appends included."""
     kept: int
-    """Invalidations that were kept for want of a server when it started."""
+    """Calls whose invalidations were kept for want of a server until then."""
     task: asyncio.Task[Loaded]
 
 
@@ -43,53 +54,47 @@ class Flights:
     def __init__(self, log: InvalidationLog) -> None:
         self._log = log
         self._flights: dict[tuple[str, str], Flight] = {}
+        self._tasks: set[asyncio.Task[Loaded]] = set()
 
-    async def load(
-        self,
-        cache_type: str,
-        key: str,
-        start: Callable[[int, int], Coroutine[Any, Any, Loaded]],
-        joined: Callable[[], None],
-    ) -> Loaded:
+    async def load(self, cache_type: str, key: str, start: Start, joined: Callable[[], None]) -> Loaded:
         """Join the key's load if it may serve a caller who looked at the log just now, else start one.
 
         Args:
             cache_type: The key's type.
             key: The key.
-            start: Makes the load, given its epoch and where it is born.
+            start: Makes the load.
             joined: Called when another's load served.
 
         Raises:
+            LoadCancelledError: The load was cancelled, and not by this caller.
             Exception: Whatever the loader raises.
         """
         log = self._log
-        epoch, at, kept = log.epoch, log.seen, log.kept_total
+        epoch, at, kept = log.epoch, log.known, log.kept.total
         while True:
             flight = self._flights.get((cache_type, key))
             if flight is None or not self._may_join(flight, cache_type, key, (), epoch, at, kept):
-                flight = self._start(cache_type, key, start)
-                return await asyncio.shield(flight.task)
-            loaded = await asyncio.shield(flight.task)
+                return await _wait_for(self._start(cache_type, key, start).task)
+            loaded = await _wait_for(flight.task)
             if self._may_join(flight, cache_type, key, loaded.tags, epoch, at, kept):
                 joined()
                 return loaded
 
-    def start_behind(
-        self, cache_type: str, key: str, start: Callable[[int, int], Coroutine[Any, Any, Loaded]]
-    ) -> Awaitable[Loaded] | None:
+    def start_behind(self, cache_type: str, key: str, start: Start) -> None:
         """Start a load that nobody waits for, unless one is under way."""
-        if (cache_type, key) in self._flights:
-            return None
-        return self._start(cache_type, key, start).task
+        if (cache_type, key) not in self._flights:
+            self._start(cache_type, key, start)
 
-    async def settle(self) -> None:
-        """Wait for all loads under way."""
-        tasks = [flight.task for flight in self._flights.values()]
-        if tasks:
-            await asyncio.wait(tasks)
+    async def close(self, timeout: float) -> None:
+        """Let loads under way end within `timeout` seconds; cancel those that don't."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._tasks)
 
     def _may_join(
         self,
@@ -103,22 +108,21 @@ class Flights:
     ) -> bool:
         if flight.kept < kept or flight.epoch != epoch:
             return False
-        if flight.born >= at:
+        if flight.known >= at:
             return True
         log = self._log
         known_from = max(log.history.horizon, log.history.swept)
         return flight.born >= known_from and not log.killer(cache_type, key, tags, flight.born)
 
-    def _start(
-        self, cache_type: str, key: str, start: Callable[[int, int], Coroutine[Any, Any, Loaded]]
-    ) -> Flight:
-        log = self._log
-        name = (cache_type, key)
+    def _start(self, cache_type: str, key: str, start: Start) -> Flight:
+        log, name = self._log, (cache_type, key)
         task = asyncio.create_task(start(log.epoch, log.seen), name=f"stoker-load {cache_type}:{key}")
-        flight = Flight(log.epoch, log.seen, log.kept_total, task)
+        flight = Flight(log.epoch, log.seen, log.known, log.kept.total, task)
         self._flights[name] = flight
+        self._tasks.add(task)
 
         def land(done: asyncio.Task[Loaded]) -> None:
+            self._tasks.discard(done)
             if self._flights.get(name) is flight:
                 del self._flights[name]
             if not done.cancelled():
@@ -126,3 +130,14 @@ class Flights:
 
         task.add_done_callback(land)
         return flight
+
+
+async def _wait_for(task: asyncio.Task[Loaded]) -> Loaded:
+    """Wait for a load that goes on when this caller gives up."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        caller = asyncio.current_task()
+        if task.cancelled() and not (caller and caller.cancelling()):
+            raise LoadCancelledError("the load was cancelled while others waited for it") from None
+        raise

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from stoker.core.position import START
-from stoker.core.scopes import compile_glob
+from stoker.core.scopes import MAX_PATTERN_LENGTH, compile_glob
 
 #: Scopes in each of the two generations; when the younger is full, the older is forgotten and the
 #: horizon rises to its last record.
@@ -18,6 +18,7 @@ GENERATION_SCOPES = 250_000
 
 #: Patterns are matched one by one, so there are few; then they widen to their types.
 MAX_PATTERNS = 128
+MAX_PATTERN_BYTES = 4 * MAX_PATTERN_LENGTH
 
 #: Field names of a log record that name scopes, and the prefix of fields that don't.
 NOTE_PREFIX = b"_"
@@ -29,8 +30,6 @@ class History:
     """Answers whether something that was born at a position has been invalidated since.
 
     Attributes:
-        epoch: The epoch these records belong to; 0 before any is known.
-        epoch_start: Where the epoch began, or 0 where its first record has been trimmed away.
         horizon: All records after it are known; what was born before it can't be vouched for.
         everything: The last record that named everything.
         swept: What records up to here killed has been unlinked, and they may have been forgotten: entries
@@ -39,13 +38,11 @@ class History:
 
     def __init__(self, generation_scopes: int = GENERATION_SCOPES) -> None:
         self._bound = generation_scopes
-        self.enter(0, START)
+        self.clear()
 
-    def enter(self, epoch: int, start: int) -> None:
-        """Forget all; what follows belongs to an epoch that began at `start`."""
-        self.epoch = epoch
-        self.epoch_start = self.horizon = start
-        self.everything = self.swept = START
+    def clear(self) -> None:
+        """Forget all."""
+        self.horizon = self.everything = self.swept = START
         self._young: dict[int, int] = {}
         self._old: dict[int, int] = {}
         self._young_last = self._old_last = START
@@ -76,6 +73,7 @@ class History:
     def forget(self, swept: int) -> None:
         """Drop records up to a position, once what they killed has been unlinked."""
         self.swept = max(self.swept, swept)
+        self._patterns = {text: known for text, known in self._patterns.items() if known[1] > swept}
         if self.scopes >= self._bound // 2:  # a smaller table isn't worth the time it takes
             self._young = {scope: at for scope, at in self._young.items() if at > swept}
             self._old = {scope: at for scope, at in self._old.items() if at > swept}
@@ -119,6 +117,9 @@ class History:
             self._young[scope] = position
 
     def _note_pattern(self, value: bytes, position: int) -> None:
+        if len(value) > MAX_PATTERN_BYTES:
+            self.everything = max(self.everything, position)  # none of ours is so long
+            return
         text = value.decode(errors="replace")
         known = self._patterns.get(text)
         if known is not None:

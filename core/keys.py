@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from stoker.core.errors import UsageError
 
@@ -16,6 +17,7 @@ MAX_KEY_LENGTH = 512
 
 def check_type_name(name: str) -> str:
     """Return `name` if a cache type may be called so, else raise `UsageError`."""
+    check_text("a cache type's name", name)
     if not _TYPE_NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} can't name a cache type: use a lower-case letter, then up to 63 of a-z, 0-9 and _"
@@ -23,8 +25,24 @@ def check_type_name(name: str) -> str:
     return name
 
 
+def check_text(what: str, text: Any) -> bytes:
+    """Return a text as UTF-8.
+
+    Raises:
+        UsageError: It is no text, or one that UTF-8 can't hold.
+    """
+    if not isinstance(text, str):
+        hint = "decode it" if isinstance(text, bytes) else f"write str({text!r})"
+        raise UsageError(f"{what} is a str, not {type(text).__name__}: {hint}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} can't hold half a surrogate pair: {text!r}") from None
+
+
 def check_key(key: str) -> str:
     """Return `key` if an entry may be stored under it, else raise `UsageError`."""
+    check_text("a key", key)
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise UsageError(f"a key has 1 to {MAX_KEY_LENGTH} characters, this one {len(key)}: hash long texts")
     return key
@@ -64,9 +82,15 @@ class Keys:
         """The right to load a key (a string with a TTL), in the entry's own slot."""
         return f"{self.prefix}:l:{{{cache_type}:{key}}}"
 
-    def key_of(self, entry: bytes) -> str:
-        """The logical key of an entry's Redis key."""
-        return entry[len(self.prefix) + 4 : -1].decode(errors="replace").partition(":")[2]
+    def parse(self, entry: bytes) -> tuple[str, str]:
+        """The cache type and the key of an entry's Redis key."""
+        cache_type, _, key = entry[len(self.prefix.encode()) + 4 : -1].decode(errors="replace").partition(":")
+        return cache_type, key
+
+    @property
+    def all_entries(self) -> str:
+        """A SCAN pattern over all entries of all types."""
+        return f"{glob_escape(self.prefix)}:e:{{*"
 
     def entry_pattern(self, cache_type: str) -> str:
         """A SCAN pattern over all entries of a type."""

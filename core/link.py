@@ -12,7 +12,6 @@ replies do arrive, or the connection is given up and opened anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -53,16 +52,17 @@ class _Wire(asyncio.Protocol):
     def __init__(self, lost: Callable[[], None]) -> None:
         self.reader = hiredis.Reader(replyError=ReplyError, protocolError=LinkError)
         self.handlers: deque[Handler] = deque()
-        self.replies = 0
+        self.received = 0
+        """Times data came: a large reply that is still coming is no silence."""
         self._lost = lost
 
     def data_received(self, data: bytes) -> None:
         reader, handlers = self.reader, self.handlers
+        self.received += 1
         try:
             reader.feed(data)
             reply = reader.gets()
             while reply is not False:
-                self.replies += 1
                 handlers.popleft()(reply)
                 reply = reader.gets()
         except (LinkError, IndexError):
@@ -114,6 +114,7 @@ class Link:
         self._watch: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
         self._up = asyncio.Event()
+        self._tried = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._reported_down = False
 
@@ -127,10 +128,9 @@ class Link:
     async def connect(self) -> bool:
         """Start keeping the connection; wait for the first attempt and say whether it served."""
         if self._keeper is None:
+            self._tried.clear()
             self._keeper = asyncio.create_task(self._keep(), name="stoker-link")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.connect_timeout * 2 + self.timeout):
-                await self._up.wait()
+        await self._tried.wait()
         return self._ready
 
     async def close(self) -> None:
@@ -140,6 +140,7 @@ class Link:
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
         self._drop("the link was closed")
+        self._tried.set()
 
     async def wait_ready(self) -> None:
         """Wait, without limit, until calls are accepted."""
@@ -218,22 +219,30 @@ class Link:
         self._buffer.clear()
         if self._transport is not None:
             self._transport.write(data)
-            if self._watch is None and self._wire is not None:
-                self._watch_on(self._wire.replies, 0)
+            if self._watch is None:
+                self._watch_on(self._activity(), 0)
 
-    def _watch_on(self, replies: int, looks: int) -> None:
+    def _activity(self) -> tuple[int, int]:
+        """What changes while the server takes or gives anything: data received, data still to be sent."""
+        if self._wire is None or self._transport is None:
+            return 0, 0
+        return self._wire.received, self._transport.get_write_buffer_size()
+
+    def _watch_on(self, activity: tuple[int, int], looks: int) -> None:
         loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self.timeout / WATCHDOG_LOOKS, self._look, replies, looks)
+        self._watch = loop.call_later(self.timeout / WATCHDOG_LOOKS, self._look, activity, looks)
 
-    def _look(self, replies: int, looks: int) -> None:
+    def _look(self, activity: tuple[int, int], looks: int) -> None:
         self._watch = None
         wire = self._wire
         if wire is None or not wire.handlers:
             self._recovered()
             return
-        if wire.replies != replies:
-            self._recovered()
-            self._watch_on(wire.replies, 0)
+        now = self._activity()
+        if now != activity:
+            if now[0] != activity[0]:
+                self._recovered()
+            self._watch_on(now, 0)
             return
         looks += 1
         if looks == WATCHDOG_LOOKS and not self._stalled:
@@ -241,7 +250,7 @@ class Link:
         if looks >= WATCHDOG_LOOKS * STALL_PATIENCE_SECONDS / self.timeout:
             self._drop(f"no reply for {STALL_PATIENCE_SECONDS:g} s")
             return
-        self._watch_on(replies, looks)
+        self._watch_on(activity, looks)
 
     def _stall(self, wire: _Wire) -> None:
         """Tell all who wait; their replies are thrown away when they come."""
@@ -298,17 +307,21 @@ class Link:
             logger.warning("action=link_up url=%s", redact_url(self.url), extra={"action": "link_up"})
 
     async def _keep(self) -> None:
-        pause = RECONNECT_FIRST_SECONDS
+        pause, loop = RECONNECT_FIRST_SECONDS, asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 await self._open()
-                pause = RECONNECT_FIRST_SECONDS
                 await self._gone.wait()
             except (RedisError, LinkError, ReplyError, OSError, TimeoutError) as error:
                 self._fail(str(error) or type(error).__name__)
             except Exception as error:  # a keeper that dies would leave the process without a cache for good
-                logger.exception("action=link_error", extra={"action": "link_error"})
+                if not self._reported_down:
+                    logger.exception("action=link_error", extra={"action": "link_error"})
                 self._fail(f"{type(error).__name__}: {error}")
+            if loop.time() - began > RECONNECT_LAST_SECONDS:
+                pause = RECONNECT_FIRST_SECONDS  # it has served; one that is closed at once is not hammered
+            self._tried.set()
             self._report_down()
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_LAST_SECONDS)
@@ -330,6 +343,7 @@ class Link:
         if self._wire is wire:
             self._ready = True
             self._up.set()
+            self._tried.set()
             self._report_up()
 
     def _lost(self, wire: _Wire) -> None:

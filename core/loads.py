@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -73,9 +74,9 @@ class Loads:
             load.cache_type, load.key, lambda epoch, born: self._carry_out(load, epoch, born)
         )
 
-    async def settle(self) -> None:
-        """Wait for all loads under way."""
-        await self._flights.settle()
+    async def close(self, timeout: float) -> None:
+        """Let loads under way end within `timeout` seconds; cancel those that don't."""
+        await self._flights.close(timeout)
 
     async def _carry_out(self, load: Load, epoch: int, born: int) -> Loaded:
         counters, spec = self._counters.of(load.cache_type), load.spec
@@ -83,7 +84,8 @@ class Loads:
         counters.warm_loads += load.warms
         began = time.perf_counter()
         try:
-            value = await load.function(*load.args, **load.kwargs)
+            async with asyncio.timeout(self._config.types[load.cache_type].load_timeout):
+                value = await load.function(*load.args, **load.kwargs)
             tags = encode_tags(list(spec.tags(value))) if spec and spec.tags and value is not None else ()
         except Exception:
             counters.load_failures += 1
@@ -125,7 +127,9 @@ class Loads:
             counters.unstorable += 1
             self._report_unstorable(cache_type, value, error)
             return False
-        seconds = ttl or (policy.negative_ttl if value is None else None) or policy.ttl
+        seconds = ttl if ttl is not None else policy.ttl
+        if ttl is None and value is None and policy.negative_ttl is not None:
+            seconds = policy.negative_ttl
         seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
         now = time.time()
         entry = Entry(epoch, born, int(now * 1000), int((now + seconds) * 1000), flags, tags, payload)

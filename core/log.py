@@ -21,10 +21,11 @@ from typing import Any
 
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.history import History
+from stoker.core.kept import KeptInvalidations, Notes
 from stoker.core.keys import Keys
 from stoker.core.link import Link
 from stoker.core.position import START, parse_position
-from stoker.core.scopes import Scope, narrowest, to_fields
+from stoker.core.scopes import Scope, to_fields
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +35,7 @@ CHECK_COUNT = 256
 #: Records one request asks for when much is to be read.
 CHUNK_COUNT = 5_000
 
-#: Scopes that are kept while the server is away; more are widened, none is dropped.
-MAX_QUEUED_SCOPES = 10_000
-
-#: Scopes in one record at most.
+#: Scopes in one record at most; more become several records.
 MAX_RECORD_SCOPES = 5_000
 
 #: Traces of the newest records, for the log lines of reloads, and how much of each.
@@ -83,22 +81,27 @@ class InvalidationLog:
 
     Attributes:
         history: What was read.
+        kept: What this process could not append yet.
         seen: The position up to which it was read; a load that starts now is born there.
+        epoch_start: Where the epoch began, or 0 where its first record has been trimmed away.
     """
 
     def __init__(self, link: Link, keys: Keys) -> None:
         self._link = link
         self._keys = keys
         self.history = History()
+        self.kept = KeptInvalidations(self._append, link.wait_ready)
         self.seen = START
+        self.epoch_start = START
         self._seen_id = b"0-0"
-        self._check: Check | None = None
+        self._own = START
+        self._epoch = 0
         self._known = False
+        self._check: Check | None = None
         self._resyncing: asyncio.Task[None] | None = None
-        self._queued: list[Scope] = []
+        self._opening = asyncio.Lock()
+        self._resync_failed = False
         self._traces: OrderedDict[int, str] = OrderedDict()
-        self.kept_total = 0
-        """Times invalidations were kept for want of a server."""
         self.epochs_opened = 0
         self.appended = 0
         link.on_open = self._on_open
@@ -108,7 +111,15 @@ class InvalidationLog:
     @property
     def epoch(self) -> int:
         """The log's epoch; 0 while it is not known, and then nothing may be served or stored."""
-        return self.history.epoch if self._known else 0
+        return self._epoch if self._known else 0
+
+    @property
+    def known(self) -> int:
+        """The position up to which all that this process knows to be acknowledged stands in the log.
+
+        Beyond `seen`, there may be appends of its own.
+        """
+        return max(self.seen, self._own)
 
     def check(self) -> Check:
         """Queue a look at the log into this loop turn's write, before what the caller queues next.
@@ -129,22 +140,22 @@ class InvalidationLog:
         return check
 
     async def catch_up(self) -> bool:
-        """Read on until the end of the log; say whether it was reached and is the log that was known."""
+        """Read on until the end of the log; say whether it was reached and the log's epoch is known."""
         for _ in range(1_000):
             try:
                 check = self.check()
                 await self._link.call("PING")
             except (LinkError, ReplyError):
                 return False
-            if check.complete:
+            if check.complete and self._known:
                 return True
-            if check.failed:
-                await self.resync()
+            if not self._known and not await self.resync():
+                return False
         return False
 
     def killer(self, cache_type: str, key: str, tags: Sequence[bytes], born: int) -> int:
-        """The record that killed what was born at `born`, or 0; see `History.killer`."""
-        return self.history.killer(cache_type, key, tags, born)
+        """A record that killed what was born at `born`, or 0: of the log, or one of ours that is kept."""
+        return self.history.killer(cache_type, key, tags, born) or self.kept.killer(cache_type, key, tags)
 
     def trace_of(self, position: int) -> str | None:
         """The trace id that the record at a position carried, if it is among the newest."""
@@ -155,7 +166,7 @@ class InvalidationLog:
             check.failed = True
         elif not reply or reply[0][0] != check.since:
             check.failed = True
-            self._lose()
+            self.lose()
         else:
             if len(reply) > 1:
                 self._take_records(reply[1:])
@@ -167,7 +178,7 @@ class InvalidationLog:
             if position <= self.seen:
                 continue  # another check in flight brought it already
             if b"epoch" in fields[::2]:
-                self._enter_epoch(fields, position)
+                self.lose()  # the group on the log says which epoch it is, not the record
             self.history.add(position, fields)
             self._take_notes(position, fields)
             self.seen, self._seen_id = position, stream_id
@@ -187,58 +198,66 @@ class InvalidationLog:
         except StokerError:
             return  # a stranger's note
 
-    def _enter_epoch(self, fields: list[bytes], position: int) -> None:
-        named = dict(zip(fields[::2], fields[1::2], strict=False))
-        self.history.enter(int(named[b"epoch"], 16), position)
+    # -- epochs -----------------------------------------------------------------------------------
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
         """The log is not as it was: serve nothing from it until it was looked at anew."""
         self._known = False
         if self._resyncing is None or self._resyncing.done():
             self._resyncing = asyncio.create_task(self._resync_quietly(), name="stoker-log-resync")
 
-    # -- epochs -----------------------------------------------------------------------------------
-
-    async def resync(self) -> None:
-        """Wait until the log was looked at anew, where that is under way."""
+    async def resync(self) -> bool:
+        """Wait until the log was looked at anew, where that is under way; say whether it is known now."""
         if self._resyncing is not None:
             await asyncio.wait([self._resyncing])
+        return self._known
+
+    async def close(self) -> None:
+        """Stop what goes on in the background."""
+        await self.kept.close()
+        if self._resyncing is not None:
+            self._resyncing.cancel()
+            await asyncio.gather(self._resyncing, return_exceptions=True)
 
     async def _resync_quietly(self) -> None:
         try:
             await self._on_open()
+            self._resync_failed = False
         except (LinkError, ReplyError) as error:
-            logger.warning("action=log_resync_failed reason=%s", error, extra={"action": "log_resync_failed"})
+            if not self._resync_failed:
+                self._resync_failed = True
+                logger.warning(
+                    "action=log_resync_failed reason=%s", error, extra={"action": "log_resync_failed"}
+                )
 
     async def _on_open(self) -> None:
-        """Find the epoch (or open one), read the newest records, append what was kept."""
-        self._known = False
-        self._check = None
-        call = self._link.call_early
-        run_id = _run_id(await call("INFO", "server"))
-        epoch = secrets.randbits(64) | 1
-        group, fence = await call(
-            "EVAL", _OPEN_EPOCH, 2, self._keys.log, self._keys.fence, f"{epoch:016x}", run_id
-        )
-        found = int(group[6:22], 16)
-        if found == epoch:
-            self.epochs_opened += 1
-            logger.warning("action=epoch_opened epoch=%016x", epoch, extra={"action": "epoch_opened"})
-        await self._read_newest(found, parse_position(fence.partition(b":")[2]))
-        self._known = True
-        if self._queued:
-            scopes, self._queued = self._queued, []
-            try:
-                await self._append(scopes, {"_reason": "kept while the server was away"}, early=True)
-            except (LinkError, ReplyError):
-                self._queued = scopes + self._queued
-                raise
+        """Find the epoch, or open one, and read the newest records."""
+        # A new connection and a resync may come together: two readings at once would mix.
+        async with self._opening:
+            self._known = False
+            self._check = None
+            call = self._link.call_early
+            run_id = _run_id(await call("INFO", "server"))
+            epoch = secrets.randbits(64) | 1
+            group, fence = await call(
+                "EVAL", _OPEN_EPOCH, 2, self._keys.log, self._keys.fence, f"{epoch:016x}", run_id
+            )
+            self._epoch = int(group[6:22], 16)
+            if self._epoch == epoch:
+                self.epochs_opened += 1
+                logger.warning("action=epoch_opened epoch=%016x", epoch, extra={"action": "epoch_opened"})
+            await self._read_newest(_floor(fence))
+            self._known = True
 
-    async def _read_newest(self, epoch: int, fence: int) -> None:
-        """Read backwards, newest first, until the log's beginning or as much as is kept."""
-        history = self.history
-        newest = (self.seen, self._seen_id) if history.epoch == epoch else (START, b"0-0")
-        history.enter(epoch, START)
+    async def _read_newest(self, floor: int) -> None:
+        """Read backwards, newest first, until the log's beginning or as much as is kept.
+
+        Records of older epochs count too: in a log that lived on, what they killed is dead for good.
+        """
+        history, epoch = self.history, f"{self._epoch:016x}".encode()
+        history.clear()
+        self.epoch_start = START
+        newest: tuple[int, bytes] = (START, b"0-0")
         oldest, end = START, b"+"
         while True:
             records = await self._link.call_early("XREVRANGE", self._keys.log, end, "-", "COUNT", CHUNK_COUNT)
@@ -247,20 +266,15 @@ class InvalidationLog:
                 newest = max(newest, (position, stream_id))
                 history.add_older(position, fields)
                 self._take_notes(position, fields)
-                if b"epoch" in fields[::2] and history.epoch_start == START:
-                    history.epoch_start = history.horizon = position  # nothing of this epoch is older
-            if history.horizon:
-                break
-            if len(records) < CHUNK_COUNT:
-                # All that is there was read. It begins at the fence after a sweep, which unlinked what
-                # older records killed; if it begins later, somebody else cut it, and what they cut is lost.
-                if oldest != fence:
-                    history.horizon = oldest
-                break
-            if history.full:
-                history.horizon = oldest
+                if fields[:2] == [b"epoch", epoch]:
+                    self.epoch_start = position
+            if len(records) < CHUNK_COUNT or history.full:
                 break
             end = b"(" + records[-1][0]
+        # A log that begins at its floor was cut by the sweep, which first unlinked what was dead. One that
+        # begins elsewhere was cut by somebody else (or is too long to be kept): what lies before is unknown.
+        history.horizon = START if oldest == floor else oldest
+        history.swept = max(history.swept, floor)
         self.seen, self._seen_id = newest
 
     # -- appending --------------------------------------------------------------------------------
@@ -274,56 +288,60 @@ class InvalidationLog:
         reason: str | None = None,
         keep: bool = True,
     ) -> Receipt:
-        """Append invalidations, as one record.
+        """Append invalidations.
 
         Args:
             scopes: What to invalidate.
             by: Who asks.
             trace: An id, or several with commas between, that lead from the cause to the reloads.
             reason: Why.
-            keep: Whether to keep them while the server is away, and append them when it is back.
+            keep: Whether to keep them while the server can't take them, and append them when it can.
 
         Raises:
             UsageError: A scope can't be written.
         """
-        notes = {"_by": by, "_trace": trace, "_reason": reason}
+        given = {"_by": by, "_trace": trace, "_reason": reason}
+        notes = {name: text for name, text in given.items() if text}
         to_fields(scopes)  # raises before anything is sent or kept
         try:
-            return await self._append(scopes, {name: text for name, text in notes.items() if text})
-        except (LinkError, ReplyError) as error:
-            if isinstance(error, ReplyError):
-                logger.warning("action=append_refused reason=%s", error, extra={"action": "append_refused"})
+            return await self._append(scopes, notes)
+        except (LinkError, ReplyError):
             if keep:
-                self.keep(scopes)
+                self.kept.add(scopes, notes)
             return Receipt(None)
 
-    def keep(self, scopes: Sequence[Scope]) -> None:
-        """Keep invalidations until the server is back; more than the bound are widened, none is dropped."""
-        self.kept_total += 1
-        self._queued = narrowest([*self._queued, *scopes], limit=MAX_QUEUED_SCOPES)
+    async def _append(self, scopes: Sequence[Scope], notes: Notes) -> Receipt:
+        """Append, as one record or as few as hold them all; the receipt names the last.
 
-    @property
-    def queued(self) -> int:
-        """Invalidations that are kept until the server is back."""
-        return len(self._queued)
+        Raises:
+            LinkError: The server can't be reached, or loses the log again and again.
+            ReplyError: It refuses.
+        """
+        receipt = Receipt(None)
+        for start in range(0, len(scopes), MAX_RECORD_SCOPES):
+            part = scopes[start : start + MAX_RECORD_SCOPES]
+            receipt = await self._append_record(to_fields(part) + [t for pair in notes.items() for t in pair])
+        return receipt
 
-    async def _append(
-        self, scopes: Sequence[Scope], notes: dict[str, str], *, early: bool = False
-    ) -> Receipt:
-        scopes = narrowest(scopes, limit=MAX_RECORD_SCOPES)
-        flat = to_fields(scopes) + [text for pair in notes.items() for text in pair]
-        call = self._link.call_early if early else self._link.call
+    async def _append_record(self, flat: list[str]) -> Receipt:
         for _ in range(3):
-            stream_id = await call("XADD", self._keys.log, "NOMKSTREAM", "*", *flat)
+            stream_id = await self._link.call("XADD", self._keys.log, "NOMKSTREAM", "*", *flat)
             if stream_id is not None:
                 # Into the table at once, for reads under way here; `seen` stays: the records of others
                 # may lie in between.
-                self.history.add(parse_position(stream_id), [text.encode() for text in flat])
+                self._own = parse_position(stream_id)
+                self.history.add(self._own, [text.encode() for text in flat])
                 self.appended += 1
                 return Receipt(stream_id.decode())
-            self._lose()
+            self.lose()
             await self.resync()
         raise LinkError("the log was lost again and again")
+
+
+def _floor(fence: bytes) -> int:
+    """Where the log begins by right, from the fence's third part; START where that isn't known."""
+    floor = fence.split(b":")[2:3]
+    return parse_position(floor[0]) if floor and floor[0] else START
 
 
 def _run_id(info: bytes) -> str:

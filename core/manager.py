@@ -78,8 +78,8 @@ class CacheManager:
         self.log = InvalidationLog(self.link, self.keys)
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
-        self._tier = RedisTier(self.link, self.log, self.keys)
-        self._loads = Loads(self.config, self._tier, self.log, self.counters)
+        self.tier = RedisTier(self.link, self.log, self.keys)
+        self._loads = Loads(self.config, self.tier, self.log, self.counters)
         self._recording = Recording(self) if recording else None
         self._reads = 0
 
@@ -92,11 +92,12 @@ class CacheManager:
             await self._recording.start()
         return reached
 
-    async def close(self) -> None:
-        """Let loads under way end, hand over what was recorded, close the connection."""
-        await self._loads.settle()
+    async def close(self, timeout: float = 5.0) -> None:
+        """Let loads under way end within `timeout` seconds, hand over what was recorded, disconnect."""
+        await self._loads.close(timeout)
         if self._recording is not None:
             await self._recording.stop()
+        await self.log.close()
         await self.link.close()
 
     async def __aenter__(self) -> Self:
@@ -216,16 +217,12 @@ class CacheManager:
         Raises:
             LinkError: The server can't be reached.
         """
-        return await self._tier.peek(cache_type, keys, self.policy(cache_type))
-
-    def judge(self, cache_type: str, key: str, data: bytes) -> Lookup:
-        """Say what stored bytes are worth, by what this process knows of the log now."""
-        return self._tier.judge(cache_type, key, data, self.policy(cache_type))
+        return await self.tier.peek(cache_type, keys, self.policy(cache_type))
 
     async def _look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
         self._reads += 1
         began = time.perf_counter() if self._reads % SAMPLE_EVERY == 0 else 0.0
-        lookup = await self._tier.fetch(cache_type, key, policy)
+        lookup = await self.tier.fetch(cache_type, key, policy)
         if began:
             counters.durations["get"].observe(time.perf_counter() - began)
         if lookup.state is State.DEAD:
@@ -310,7 +307,7 @@ class CacheManager:
         self.policy(cache_type)
         self.counters.of(cache_type).deletes += 1
         receipt = await self.invalidate(Key(cache_type, key))
-        return await self._tier.unlink(cache_type, key) if receipt.acknowledged else 0
+        return await self.tier.unlink(cache_type, key) if receipt.acknowledged else 0
 
     async def invalidate_type(self, cache_type: str) -> Receipt:
         """Invalidate all entries of a type, in one command whatever their number."""

@@ -1,19 +1,24 @@
 -- Open a new epoch of the log, unless the log already has one of this very run of the server.
 -- KEYS: log, fence.  ARGV: epoch (16 hex digits), the server's run id.
+-- Returns the name of the epoch's group, and the fence: "<epoch>:<fence>:<floor>".
 -- The epoch lives in the name of a consumer group on the log itself ("epoch:<epoch>:<run id>"): whatever
 -- loses the log (flush, eviction) loses it too, trimming does not, and a restored snapshot brings it back
--- with the run id it was taken under. Returns the group's name and the fence.
+-- with the run id it was taken under. The floor is where the log begins by right: at its first record, or at
+-- the last sweep's fence.
+local fence = redis.call('GET', KEYS[2])
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 local old = {}
+local floor = ''
 if not groups.err then
+  if fence then floor = string.match(fence, '^%x+:[%d%-]+:([%d%-]*)$') or '' end
   for _, group in ipairs(groups) do
     local name = group[2]
     if string.sub(name, 1, 6) == 'epoch:' then
-      if string.sub(name, 24) == ARGV[2] and redis.call('EXISTS', KEYS[2]) == 1 then
+      if string.sub(name, 24) == ARGV[2] and fence and string.sub(fence, 1, 16) == string.sub(name, 7, 22) then
         if redis.call('XLEN', KEYS[1]) == 0 then
           redis.call('XADD', KEYS[1], '*', '_reason', 'so that readers find their place')
         end
-        return {name, redis.call('GET', KEYS[2])}
+        return {name, fence}
       end
       old[#old + 1] = name
     end
@@ -21,11 +26,14 @@ if not groups.err then
 elseif redis.call('EXISTS', KEYS[1]) == 1 and redis.call('TYPE', KEYS[1]).ok ~= 'stream' then
   redis.call('UNLINK', KEYS[1])
 end
+local made = redis.call('XLEN', KEYS[1]) == 0
 local id = redis.call('XADD', KEYS[1], '*', 'epoch', ARGV[1])
+if made then floor = id end
 for _, name in ipairs(old) do
   redis.call('XGROUP', 'DESTROY', KEYS[1], name)
 end
 local name = 'epoch:' .. ARGV[1] .. ':' .. ARGV[2]
 redis.call('XGROUP', 'CREATE', KEYS[1], name, id)
-redis.call('SET', KEYS[2], ARGV[1] .. ':' .. id)
-return {name, ARGV[1] .. ':' .. id}
+fence = ARGV[1] .. ':' .. id .. ':' .. floor
+redis.call('SET', KEYS[2], fence)
+return {name, fence}

@@ -7,6 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from stoker.core.errors import UsageError
+
+#: No length of time is longer: ten years.
+MAX_SECONDS = 10 * 365 * 86400
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 
@@ -31,11 +36,23 @@ def parse_seconds(value: Any) -> Any:
 Seconds = Annotated[
     float,
     BeforeValidator(parse_seconds, json_schema_input_type=float | str),
-    Field(ge=0, le=10 * 365 * 86400, allow_inf_nan=False),
+    Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False),
 ]
 """A length of time: a number of seconds, or a text such as `30s`."""
 
 PositiveSeconds = Annotated[Seconds, Field(gt=0)]
+
+
+def check_ttl(ttl: float) -> float:
+    """Return a TTL in seconds.
+
+    Raises:
+        UsageError: It is no number, not above 0, or longer than ten years.
+    """
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= MAX_SECONDS:
+        raise UsageError(f"a TTL is a positive number of seconds, ten years at most, not {ttl!r}")
+    return ttl
+
 
 _BYTE_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _BYTES = re.compile(r"(\d+)\s*([a-z]*)")
@@ -93,6 +110,8 @@ class Policy(Model):
     """TTL of a loaded `None` ("there is no such thing"); the type's TTL where not given."""
     kind: Literal["derived", "authoritative"] = "derived"
     """`derived`: a loader can make it again. `authoritative`: the cache is the source (sessions)."""
+    load_timeout: PositiveSeconds = 60.0
+    """A load that takes longer is given up, and whoever waits for it gets a `TimeoutError`."""
     serializer: Literal["msgpack", "json"] = "msgpack"
     """How values become bytes."""
     compression: Literal["zstd", "zlib", "none"] = "zstd"

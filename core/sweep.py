@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from stoker.core.entry import HEADER_BYTES, header_length
-from stoker.core.errors import ReplyError
-from stoker.core.explain import scan_entries
+from stoker.core.entry import FROZEN_BYTES, frozen_born
+from stoker.core.policy import Policy
 from stoker.core.position import START, format_position, parse_position, split_position
 from stoker.core.scopes import Everything
 from stoker.core.script import Script
-from stoker.core.tier import PEEK_BYTES, State
+from stoker.core.tier import State
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
@@ -36,11 +35,12 @@ MINIMUM_RECORDS = 1_000
 #: A longer log is cut at once: everything is invalidated, and readers begin anew.
 MAXIMUM_RECORDS = 1_000_000
 
-#: Bytes of a header that decide life and death; what is compared before an entry is unlinked.
-IDENTITY_BYTES = 28
-
 _RAISE_FENCE = Script("raise_fence.lua")
 _UNLINK = Script("unlink_born.lua")
+_TRIM = Script("trim.lua")
+
+#: For entries of types that other processes declare: nothing of theirs is dead but by the log.
+_UNKNOWN_TYPE = Policy()
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ async def sweep(
     """Sweep once.
 
     Args:
-        manager: The cache; it must know all types that the fleet uses.
+        manager: The cache.
         minimum_age: Seconds that records stay at least.
         minimum_records: A shorter log is left alone.
         maximum_records: A longer log gets an *everything* record, and is cut there.
@@ -88,16 +88,15 @@ async def sweep(
     )
     result.status = "interrupted"
     if raised >= 0:
-        for cache_type in manager.config.types:
-            async for names in scan_entries(manager, cache_type):
-                result.scanned += len(names)
-                result.unlinked += await _unlink_dead(manager, cache_type, names)
+        async for names in manager.tier.scan(manager.keys.all_entries):
+            result.scanned += len(names)
+            result.unlinked += await _unlink_dead(manager, names, epoch, target)
         # Another epoch or another connection: what was scanned may not be what is there now.
         if (manager.log.epoch, manager.link.connections) == (epoch, connections):
-            fence = format_position(target)
-            result.trimmed = await manager.link.call("XTRIM", manager.keys.log, "MINID", fence)
-            await manager.link.call("XADD", manager.keys.log, "NOMKSTREAM", "*", "_swept", fence)
-            result.status = "done"
+            keys = [manager.keys.log, manager.keys.fence]
+            trimmed = await _TRIM.run(manager.link, keys, f"{epoch:016x}", format_position(target))
+            if trimmed >= 0:
+                result.trimmed, result.status = trimmed, "done"
     result.seconds = time.monotonic() - began
     logger.info(
         "action=swept status=%s scanned=%d unlinked=%d trimmed=%d seconds=%.3f",
@@ -121,20 +120,28 @@ async def _choose_target(manager: CacheManager, minimum_age: float) -> int:
     return parse_position(found[0][0]) if found else START
 
 
-async def _unlink_dead(manager: CacheManager, cache_type: str, names: Sequence[bytes]) -> int:
-    heads = await manager.link.calls([("GETRANGE", name, 0, PEEK_BYTES - 1) for name in names])
-    dead: list[tuple[bytes, bytes]] = []
-    for name, head in zip(names, heads, strict=True):
-        if isinstance(head, ReplyError) or len(head) < HEADER_BYTES:
-            continue
-        whole: bytes = head
-        if header_length(head) > len(head):
-            whole = await manager.link.call("GETRANGE", name, 0, header_length(head) - 1)
-        key = manager.keys.key_of(name)
-        if manager.judge(cache_type, key, whole).state is State.DEAD:
-            dead.append((name, whole[:IDENTITY_BYTES]))
+async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int, target: int) -> int:
+    """Unlink what can't be shown to be alive, if it is still what was looked at."""
+    heads = await manager.tier.heads(names)
+    if manager.log.epoch != epoch:
+        return 0  # what is known of the log is of another time than what was asked for
+    dead: list[tuple[bytes, bytes]] = [
+        (name, head[:FROZEN_BYTES])
+        for name, head in zip(names, heads, strict=True)
+        if _is_dead(manager, name, head, target)
+    ]
     if not dead:
         return 0
-    names_to_go = [name for name, _ in dead]
-    gone: int = await _UNLINK.run(manager.link, names_to_go, *(identity for _, identity in dead))
+    gone: int = await _UNLINK.run(manager.link, [name for name, _ in dead], *(seen for _, seen in dead))
     return gone
+
+
+def _is_dead(manager: CacheManager, name: bytes, head: bytes, target: int) -> bool:
+    """Also of types and format versions that this process doesn't know: their readers trust the sweep."""
+    cache_type, key = manager.keys.parse(name)
+    policy = manager.config.types.get(cache_type, _UNKNOWN_TYPE)
+    lookup = manager.tier.judge(cache_type, key, head, policy)
+    if lookup.state is State.UNDECODABLE:
+        born = frozen_born(head)
+        return born is not None and born < target
+    return lookup.state is State.DEAD

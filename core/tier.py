@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from stoker.core.entry import HEADER_BYTES, Entry, header_length, pack_entry, unpack_entry
@@ -24,6 +24,9 @@ PEEK_BYTES = 1024
 
 #: Entries that one round trip peeks at.
 PEEK_BATCH = 500
+
+#: Keys that one step of a scan asks for.
+SCAN_COUNT = 1_000
 
 #: Times a read looks again when the log ran ahead of it.
 READ_ATTEMPTS = 4
@@ -105,7 +108,7 @@ class RedisTier:
                 return Lookup(State.UNDECODABLE)  # not even a string
             if check.complete and log.epoch:
                 return self.judge(cache_type, key, data, policy)
-            await (log.resync() if check.failed else log.catch_up())
+            await (log.catch_up() if log.epoch else log.resync())
         return Lookup(State.UNREACHABLE)
 
     def judge(self, cache_type: str, key: str, data: bytes, policy: Policy) -> Lookup:
@@ -116,26 +119,19 @@ class RedisTier:
             entry = unpack_entry(data)
         except EntryError:
             return Lookup(State.UNDECODABLE)
-        history = self._log.history
-        if entry.epoch != history.epoch:
-            return self._judge_old(cache_type, key, entry, policy)
-        if entry.born < history.horizon:
+        log, born, old = self._log, entry.born, entry.epoch != self._log.epoch
+        if born < log.history.horizon or (old and policy.after_rollback == "dead"):
             return Lookup(State.DEAD, entry)
-        killer = history.killer(cache_type, key, entry.tags, entry.born)
+        if old:
+            # When the log was lost and the clock ran backwards, it may have been born "after" records that
+            # are younger: all of the new epoch count.
+            born = min(born, log.epoch_start)
+        killer = log.killer(cache_type, key, entry.tags, born)
         if killer:
             return Lookup(State.DEAD, entry, killer)
-        stale = entry.fresh_until_ms <= time.time() * 1000
-        return Lookup(State.STALE if stale else State.FRESH, entry)
-
-    def _judge_old(self, cache_type: str, key: str, entry: Entry, policy: Policy) -> Lookup:
-        """An entry of an older epoch: stale at best, and dead by any record of the new one."""
-        history = self._log.history
-        whole = history.epoch_start > START and history.horizon == history.epoch_start
-        if policy.after_rollback == "dead" or not whole:
-            return Lookup(State.DEAD, entry)
-        # Positions of two epochs can't be compared when the clock ran backwards: all of the new one count.
-        killer = history.killer(cache_type, key, entry.tags, min(entry.born, history.epoch_start))
-        return Lookup(State.DEAD if killer else State.STALE, entry, killer)
+        if old or entry.fresh_until_ms <= time.time() * 1000:
+            return Lookup(State.STALE, entry)
+        return Lookup(State.FRESH, entry)
 
     async def store(self, cache_type: str, key: str, entry: Entry, ttl_ms: int) -> Commit:
         """Store an entry unless history has overtaken it; `ttl_ms` includes the stale window."""
@@ -149,7 +145,10 @@ class RedisTier:
             )
         except (LinkError, ReplyError):
             return Commit.UNREACHABLE
-        return Commit(answer)
+        commit = Commit(answer)
+        if commit in {Commit.LOG_LOST, Commit.OTHER_EPOCH} and entry.epoch == self._log.epoch:
+            self._log.lose()  # the server knows of an epoch that this process doesn't
+        return commit
 
     async def unlink(self, cache_type: str, key: str) -> int:
         """Give an entry's memory back; say how many were there."""
@@ -169,23 +168,42 @@ class RedisTier:
             batch = keys[start : start + PEEK_BATCH]
             if not await self._log.catch_up():
                 raise LinkError("the log can't be read")
-            names = [self._keys.entry(cache_type, key) for key in batch]
-            heads = await self._link.calls([("GETRANGE", name, 0, PEEK_BYTES - 1) for name in names])
-            for key, name, head in zip(batch, names, heads, strict=True):
-                found.append(await self._peek_at(cache_type, key, name, head, policy))
+            heads = await self.heads([self._keys.entry(cache_type, key) for key in batch])
+            for key, head in zip(batch, heads, strict=True):
+                lookup = self.judge(cache_type, key, head, policy)
+                found.append(None if lookup.entry is None else _state_of(lookup, lookup.entry))
         return found
 
-    async def _peek_at(
-        self, cache_type: str, key: str, name: str, head: bytes | ReplyError, policy: Policy
-    ) -> EntryState | None:
-        if isinstance(head, ReplyError) or len(head) < HEADER_BYTES:
-            return None
-        if header_length(head) > len(head):
-            whole: bytes = await self._link.call("GETRANGE", name, 0, header_length(head) - 1)
-            head = whole
-        lookup = self.judge(cache_type, key, head, policy)
-        if lookup.entry is None:
-            return None
-        created, until = lookup.entry.created_ms, lookup.entry.fresh_until_ms
-        left, lasted = until / 1000 - time.time(), (until - created) / 1000
-        return EntryState(lookup.state, left, lasted, lookup.killer)
+    async def heads(self, names: Sequence[str | bytes]) -> list[bytes]:
+        """Read headers and tags (and perhaps some payload) of entries; empty where there is none.
+
+        Raises:
+            LinkError: The server can't be reached.
+        """
+        replies = await self._link.calls([("GETRANGE", name, 0, PEEK_BYTES - 1) for name in names])
+        heads: list[bytes] = []
+        for name, reply in zip(names, replies, strict=True):
+            head: bytes = b"" if isinstance(reply, ReplyError) else reply
+            if len(head) >= HEADER_BYTES and header_length(head) > len(head):
+                head = await self._link.call("GETRANGE", name, 0, header_length(head) - 1)
+            heads.append(head)
+        return heads
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Walk the Redis keys that match, in steps that never hold the server up; a key may come twice.
+
+        Raises:
+            LinkError: The server can't be reached.
+        """
+        cursor = b"0"
+        while True:
+            cursor, names = await self._link.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
+            if names:
+                yield names
+            if cursor == b"0":
+                return
+
+
+def _state_of(lookup: Lookup, entry: Entry) -> EntryState:
+    left = entry.fresh_until_ms / 1000 - time.time()
+    return EntryState(lookup.state, left, (entry.fresh_until_ms - entry.created_ms) / 1000, lookup.killer)

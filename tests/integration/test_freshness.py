@@ -315,3 +315,100 @@ async def test_receipts_name_the_record(redis_server: RedisServer, prefix: str) 
             b"_trace": b"abc",
             b"_reason": b"to see it",
         }
+
+
+async def test_a_lost_fence_and_a_strangers_epoch_change_nothing(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    client = redis_server.client()
+    async with make_manager(redis_server, prefix) as cache, make_manager(redis_server, prefix) as peer:
+        assert await cache.set("db_query", "k", 1)
+        await cache.invalidate(Key("db_query", "k"))
+        for damage in ("fence", "epoch", "nonsense"):
+            if damage == "fence":
+                client.delete(cache.keys.fence)
+            else:
+                client.xadd(cache.keys.log, {"epoch": "dead" if damage == "epoch" else "zz"})
+            await cache.set("db_query", "x", 1)
+
+            async def stores() -> bool:
+                return await cache.set("db_query", "other", 2) and await peer.get("db_query", "other") == 2
+
+            await eventually(stores, f"{damage}: both agree again")
+            for reader in (cache, peer):
+                assert await reader.get_or_load("db_query", "k", three) == 3
+            await cache.invalidate(Key("db_query", "k"))
+
+
+async def three() -> int:
+    return 3
+
+
+async def test_the_last_record_may_be_deleted(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        assert await cache.set("db_query", "k", 1)
+        receipt = await cache.invalidate(Tag("a"))
+        assert await cache.get("db_query", "k") == 1
+        redis_server.client().xdel(cache.keys.log, receipt.log_id)
+        await cache.get("db_query", "k")
+        assert await cache.set("db_query", "k", 2)
+        assert await cache.get("db_query", "k") == 2
+
+
+async def test_nobody_joins_a_load_from_before_their_own_invalidation(
+    own_redis_server: RedisServer,
+) -> None:
+    """Even when the server can't be asked right after it."""
+    source = Source()
+    async with make_manager(own_redis_server, "t") as cache:
+        cache.link.timeout = 0.2
+        source.gate.clear()
+        early = asyncio.create_task(cache.get_or_load("db_query", "k", source.load))
+        await source.reading.wait()
+        source.value = 2
+        assert (await cache.invalidate_type("db_query")).acknowledged
+        own_redis_server.freeze()
+        late = asyncio.create_task(cache.get_or_load("db_query", "k", source.load))
+        await eventually(lambda: cache.counters.of("db_query").misses == 2, "the second caller waits")
+        source.gate.set()
+        assert (await early, await late) == (1, 2)
+        own_redis_server.thaw()
+
+
+async def test_more_scopes_than_one_record_holds_are_not_widened(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        await cache.set("db_query", "alive", 1)
+        await cache.set("db_query", "0", 1)
+        await cache.set("db_query", "5999", 1)
+        receipt = await cache.invalidate(*(Key("db_query", str(number)) for number in range(6_000)))
+        assert receipt.acknowledged
+        assert redis_server.client().xlen(cache.keys.log) == 3
+        assert await cache.get("db_query", "alive") == 1
+        assert await cache.get("db_query", "0") is None
+        assert await cache.get("db_query", "5999") is None
+
+
+async def test_many_readings_of_the_log_at_once_serve_nothing_stale(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """The log is looked at anew while reads go on: none may meet a half-read history."""
+    client = redis_server.client()
+    async with make_manager(redis_server, prefix) as cache:
+        for number in range(300):
+            await cache.invalidate(Tag(str(number)))
+        await cache.set("db_query", "k", "old")
+        await cache.invalidate(Key("db_query", "k"))
+
+        async def read() -> None:
+            for _ in range(50):
+                assert await cache.get("db_query", "k") is None
+
+        async def disturb() -> None:
+            for _ in range(20):
+                cache.log.lose()
+                await asyncio.sleep(0)
+                client.client_kill_filter(_type="normal", skipme=True)
+
+        await asyncio.gather(*(read() for _ in range(10)), disturb())

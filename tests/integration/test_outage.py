@@ -9,6 +9,7 @@ import pytest
 
 from stoker.core import CacheConfig, CacheManager, Key, Tag
 from stoker.core.errors import LinkError
+from stoker.core.flights import LoadCancelledError
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 
@@ -43,7 +44,7 @@ async def test_without_a_server_every_answer_comes_all_the_same() -> None:
         assert await cache.get_or_load("db_query", "k", source.load) == 1
         receipt = await cache.invalidate(Tag("a"))
         assert not receipt.acknowledged
-        assert cache.log.queued == 2
+        assert len(cache.log.kept) == 2
         with pytest.raises(LinkError, match=r"127\.0\.0\.1"):
             await cache.link.call("PING")
 
@@ -85,7 +86,7 @@ async def test_invalidations_made_meanwhile_are_kept_obeyed_and_appended(
         assert await cache.get_or_load("db_query", "k", source.load) == 2
         server.start()
         await eventually(lambda: cache.link.ready and peer.link.ready, "both are back")
-        assert cache.log.queued == 0
+        await eventually(lambda: not cache.log.kept, "what was kept is appended")
         assert await peer.get("db_query", "k") is None
         assert await peer.get_or_load("db_query", "k", source.load) == 2
 
@@ -149,9 +150,16 @@ async def test_a_full_server_refuses_and_the_caller_does_not_notice(
         assert await cache.set("db_query", "k", 1) is False
         assert await cache.get_or_load("db_query", "k", source.load) == 1
         with caplog.at_level(logging.WARNING, "stoker"):
-            assert not (await cache.invalidate(Tag("a"))).acknowledged
-        assert any(getattr(record, "action", "") == "append_refused" for record in caplog.records), "loud"
-        assert cache.log.queued == 1, "kept, for when there is room"
+            assert not (await cache.invalidate(Tag("a"), trace="abc")).acknowledged
+            await eventually(lambda: cache.link.ready, "it goes on answering")
+            await eventually(
+                lambda: any(getattr(r, "action", "") == "append_refused" for r in caplog.records), "loud"
+            )
+        assert len(cache.log.kept) == 1
+        server.client().config_set("maxmemory", "0")
+        await eventually(lambda: not cache.log.kept, "appended once there is room")
+        [(_, fields)] = server.client().xrevrange(cache.keys.log, count=1)
+        assert (fields[b"tag"], fields[b"_trace"]) == (b"a", b"abc")
 
 
 async def test_a_reply_that_makes_no_sense_drops_the_connection_and_nothing_else(
@@ -196,3 +204,155 @@ async def test_what_was_under_way_when_the_server_died_ends(own_redis_server: Re
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, LinkError) for result in results)
         server.thaw()
+
+
+async def test_what_is_invalidated_while_the_server_is_frozen_is_obeyed_and_appended(
+    own_redis_server: RedisServer,
+) -> None:
+    """The connection lives on: nothing but the thaw says that the server is back."""
+    server, source = own_redis_server, Source()
+    async with make(server) as cache, make(server) as peer:
+        await cache.get_or_load("db_query", "k", source.load)
+        server.freeze()
+        source.value = 2
+        assert not (await cache.invalidate(Key("db_query", "k"))).acknowledged
+        connections = cache.link.connections
+        server.thaw()
+        await eventually(lambda: cache.link.ready, "the thaw is noticed")
+        assert await cache.get_or_load("db_query", "k", source.load) == 2, (
+            "obeyed before it stands in the log"
+        )
+        await eventually(lambda: not cache.log.kept, "appended")
+        assert cache.link.connections == connections
+        await eventually(lambda: peer.link.ready, "the peer is back, too")
+        assert await peer.get_or_load("db_query", "k", source.load) == 2
+
+
+async def test_too_many_kept_invalidations_are_widened(own_redis_server: RedisServer) -> None:
+    server = own_redis_server
+    async with make(server) as cache:
+        assert await cache.set("db_query", "untouched", 1)
+        assert await cache.set("session", "untouched", 1)
+        server.freeze()
+        await cache.get("db_query", "x")
+        for number in range(120):
+            await cache.invalidate(*(Key("db_query", f"{number}-{n}") for n in range(100)))
+        assert len(cache.log.kept) <= 10_000
+        server.thaw()
+        await eventually(lambda: cache.link.ready and not cache.log.kept, "appended")
+        assert await cache.get("db_query", "untouched") is None, "the type stands for its keys"
+        assert await cache.get("session", "untouched") == 1
+
+
+async def test_a_large_reply_that_is_still_coming_is_no_silence(own_redis_server: RedisServer) -> None:
+    """A proxy lets the bytes through slowly: longer than the limit in all, never that long without any."""
+    server = own_redis_server
+    port = free_port()
+
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", server.port)
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, pause: float) -> None:
+            while data := await source.read(64 * 1024):
+                sink.write(data)
+                await sink.drain()
+                await asyncio.sleep(pause if len(data) > 10_000 else 0)
+            sink.close()
+            await sink.wait_closed()
+
+        await asyncio.gather(
+            copy(reader, up_writer, 0), copy(up_reader, writer, 0.02), return_exceptions=True
+        )
+        ended.set()
+
+    proxy = await asyncio.start_server(serve, "127.0.0.1", port)
+    config = CacheConfig.model_validate(
+        {
+            "prefix": "t",
+            "redis": {"url": f"redis://127.0.0.1:{port}/0", "timeout": 0.4, "connect_timeout": 5},
+            "types": {"large": {"compression": "none"}},
+        }
+    )
+    async with make(server, timeout=10) as direct, CacheManager(config, recording=False) as slow:
+        direct.config.types["large"] = config.types["large"]
+        value = "x" * 4_000_000
+        assert await direct.set("large", "k", value)
+        assert await slow.get("large", "k") == value
+        assert slow.link.timeouts == 0
+    await ended.wait()
+    proxy.close()
+    await proxy.wait_closed()
+
+
+async def test_a_manager_may_be_connected_again(own_redis_server: RedisServer) -> None:
+    cache = make(own_redis_server)
+    for _ in range(2):
+        assert await cache.connect()
+        assert await cache.set("db_query", "k", 1)
+        await cache.close()
+
+
+async def test_closing_does_not_wait_for_a_load_that_hangs(own_redis_server: RedisServer) -> None:
+    async def hang() -> int:
+        await asyncio.Event().wait()
+        return 1
+
+    cache = make(own_redis_server)
+    await cache.connect()
+    waiting = asyncio.create_task(cache.get_or_load("db_query", "k", hang))
+    await eventually(lambda: cache.counters.of("db_query").loads == 1, "it loads")
+    await cache.close(timeout=0.01)
+    with pytest.raises(LoadCancelledError):
+        await waiting
+
+
+async def test_a_load_that_hangs_is_given_up(own_redis_server: RedisServer) -> None:
+    loads = 0
+
+    async def hang_once() -> int:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            await asyncio.Event().wait()
+        return loads
+
+    config = CacheConfig.model_validate(
+        {
+            "prefix": "t",
+            "redis": {"url": own_redis_server.url, "timeout": 10, "connect_timeout": 5},
+            "types": {"product": {"load_timeout": 0.05}},
+        }
+    )
+    async with CacheManager(config, recording=False) as cache:
+        with pytest.raises(TimeoutError):
+            await cache.get_or_load("product", "k", hang_once)
+        assert await cache.get_or_load("product", "k", hang_once) == 2
+
+
+async def test_what_survived_a_restart_is_still_obeyed(own_redis_server: RedisServer) -> None:
+    """The epoch is new, but the record that killed the entry is there: it may not be served as stale."""
+    server, source = own_redis_server, Source()
+    server.options = ("--appendonly", "yes", "--appendfsync", "always")
+    server.kill()
+    server.start()
+    async with make(server) as cache:
+        await cache.get_or_load("db_query", "k", source.load)
+        await cache.get_or_load("db_query", "alive", source.load)
+        source.value = 2
+        await cache.invalidate(Key("db_query", "k"))
+        client = server.client()
+        pipeline = client.pipeline()
+        for number in range(6_000):
+            pipeline.xadd(cache.keys.log, {"tag": f"other-{number}"})
+        pipeline.execute()
+        server.kill()
+        server.start()
+        async with make(server) as new:
+            for reader in (cache, new):
+                await eventually(lambda: cache.link.connections == 2 and cache.link.ready, "back")
+                assert await reader.get_or_load("db_query", "k", source.load) == 2
+            assert await new.get_or_load("db_query", "alive", source.load) == 1, (
+                "stale, while it is loaded again"
+            )

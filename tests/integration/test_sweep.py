@@ -138,3 +138,40 @@ async def test_a_log_over_its_bound_is_cut_at_the_price_of_everything(
         assert redis_server.client().xlen(cache.keys.log) <= 2
         assert await cache.set("db_query", "k", 2)
         assert await cache.get("db_query", "k") == 2
+
+
+async def test_entries_of_types_and_versions_that_the_sweeper_does_not_know(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    client = redis_server.client()
+    async with (
+        make_manager(redis_server, prefix, declared_elsewhere={}) as service,
+        make_manager(redis_server, prefix) as sweeper,
+    ):
+        for key in ("dead", "alive", "newer"):
+            await service.set("declared_elsewhere", key, 1)
+        name = service.keys.entry("declared_elsewhere", "newer")
+        data = client.get(name)
+        client.set(name, data[:2] + b"\x09" + data[3:], px=60_000)
+        await service.invalidate(Key("declared_elsewhere", "dead"), Key("declared_elsewhere", "newer"))
+        assert (await sweep_all(sweeper)).unlinked == 2
+        client.set(name, data, px=60_000) if client.exists(name) else None
+        async with make_manager(redis_server, prefix, declared_elsewhere={}) as new:
+            assert await new.get("declared_elsewhere", "dead") is None
+            assert await new.get("declared_elsewhere", "newer") is None
+            assert await new.get("declared_elsewhere", "alive") == 1
+
+
+async def test_an_interrupted_sweep_costs_nobody_an_entry(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        await cache.set("db_query", "k", 1)
+        for number in range(5):
+            await cache.invalidate(Tag(str(number)))
+        await sweep_all(cache)
+        await cache.invalidate(Tag("a"))
+        client = redis_server.client()
+        epoch, _, floor = client.get(cache.keys.fence).split(b":")
+        [(newest, _)] = client.xrevrange(cache.keys.log, count=1)
+        client.set(cache.keys.fence, b":".join((epoch, newest, floor)))  # it got as far as the fence
+        async with make_manager(redis_server, prefix) as new:
+            assert await new.get("db_query", "k") == 1

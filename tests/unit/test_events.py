@@ -14,7 +14,13 @@ from stoker.core.errors import EventError
 from stoker.core.events import MAX_EVENT_BYTES, make_event, parse_event
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 
-SCOPES: list[Scope] = [Key("product", "42"), Tag("category:5"), Type("page"), Pattern("product", "4*"), Everything()]
+SCOPES: list[Scope] = [
+    Key("product", "42"),
+    Tag("category:5"),
+    Type("page"),
+    Pattern("product", "4*"),
+    Everything(),
+]
 
 
 def as_json(**event: Any) -> bytes:
