@@ -22,6 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from stoker.core import CacheManager
 from stoker.core.errors import EventError, LinkError, StokerError
 from stoker.core.events import MAX_EVENT_BYTES, Event, apply_events, parse_event
+from stoker.worker.unread import Id, look, loss, settle
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +38,6 @@ CLAIM_AFTER_SECONDS = 15.0
 
 #: Names of consumers that have nothing pending are forgotten after so long, in seconds.
 FORGET_AFTER_SECONDS = 3600.0
-
-#: How often the group's lag is asked for, in seconds.
-LAG_EVERY_SECONDS = 5.0
 
 #: Pauses after a failure, in seconds: the first, and the longest.
 FIRST_PAUSE_SECONDS = 0.1
@@ -149,7 +147,7 @@ class EventConsumer:
         self.health = ConsumerHealth()
         self._manager = manager
         self._next_claim = 0.0
-        self._next_lag = 0.0
+        self._told: tuple[Id, Id] | None = None
 
     async def run(self) -> None:
         """Read and apply until cancelled; whatever fails is tried again, later and later."""
@@ -195,7 +193,7 @@ class EventConsumer:
             await self._replay_own(client, manager)
             while True:
                 await self._claim(client, manager)
-                await self._look_at_lag(client)
+                await self._look_for_losses(client, manager)
                 await self._handle(client, manager, await self._read(client, ">", self.subscription.block))
 
     async def _ensure_group(self, client: Any) -> None:
@@ -251,14 +249,24 @@ class EventConsumer:
             client.eval(_FORGET, 1, at.stream, at.group, int(FORGET_AFTER_SECONDS * 1000), at.name)
         )
 
-    async def _look_at_lag(self, client: Any) -> None:
-        if time.monotonic() < self._next_lag:
-            return
-        self._next_lag = time.monotonic() + LAG_EVERY_SECONDS
+    async def _look_for_losses(self, client: Any, manager: CacheManager) -> None:
+        """Ask how far the group is; what was removed before it was read may have named anything.
+
+        Before each read: a read jumps over a gap and leaves nothing to find it by.
+        """
         at = self.subscription
-        groups = await _limited(client.xinfo_groups(at.stream))
-        lags = [group.get("lag") for group in groups if group["name"] == at.group.encode()]
-        self.health.lag = lags[0] if lags else None
+        standing = await _limited(look(client, at.stream, at.group))
+        self.health.lag = None if standing is None else standing.lag
+        found = None if standing is None else loss(standing)
+        if standing is None or found is None:
+            return
+        place = (standing.delivered, standing.deleted)
+        if place == self._told and not found.exact:
+            return
+        await self._append(manager, [_lost_event(b"%d-%d" % standing.delivered, found.count)])
+        self._told = place
+        if await _limited(settle(client, at.stream, at.group, standing, found)):
+            self.health.lost += found.count
 
     async def _handle(self, client: Any, manager: CacheManager, messages: Sequence[Message]) -> None:
         """Apply a batch, then acknowledge it; on any failure before that it stays pending."""
@@ -266,7 +274,8 @@ class EventConsumer:
             return
         self.health.held = len(messages)
         batch = _sort(messages)
-        await self._apply(manager, batch)
+        lost = [_lost_event(batch.lost[-1], len(batch.lost))] if batch.lost else []
+        await self._append(manager, [*batch.events, *lost])
         await _limited(self._settle(client, batch))
         self.health.held = 0
         self.health.batches += 1
@@ -274,15 +283,11 @@ class EventConsumer:
         self.health.dead += len(batch.dead)
         self.health.lost += len(batch.lost)
 
-    async def _apply(self, manager: CacheManager, batch: _Sorted) -> None:
-        """Append the batch's scopes to the log, as one record; try until it is acknowledged."""
-        events = list(batch.events)
-        if batch.lost:
-            logger.error("action=events_lost count=%d", len(batch.lost), extra={"action": "events_lost"})
-            events.append(parse_event(LOST_EVENT % batch.lost[-1]))
+    async def _append(self, manager: CacheManager, events: Sequence[Event]) -> None:
+        """Append events' scopes to the log, as one record; try until it is acknowledged."""
         pause = FIRST_PAUSE_SECONDS
         while events:
-            receipt = await apply_events(manager, events)
+            receipt = await apply_events(manager, list(events))
             if receipt.log_id:
                 return _tell_applied(events, receipt.log_id)
             self._failed(LinkError("the log can't be appended to; the batch is tried again"))
@@ -326,6 +331,17 @@ def _sort(messages: Sequence[Message]) -> _Sorted:
         except EventError as error:
             batch.dead.append((message_id, raw[:MAX_EVENT_BYTES], str(error)[:DEAD_REASON_LENGTH]))
     return batch
+
+
+def _lost_event(last: bytes, count: int) -> Event:
+    """The event that stands for ones that are gone; `last` is an id that people can look for."""
+    logger.error(
+        "action=events_lost count=%d at=%s",
+        count,
+        last.decode(),
+        extra={"action": "events_lost", "count": count},
+    )
+    return parse_event(LOST_EVENT % last)
 
 
 def _tell_applied(events: Sequence[Event], log_id: str) -> None:
