@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
+import msgspec.inspect
 import zstandard
 from pydantic import BaseModel, TypeAdapter
 
-from stoker.core.entry import Entry, make_flags
-from stoker.core.errors import EntryError
+from stoker.core.entry import SERIALIZERS, Entry, make_flags
+from stoker.core.errors import EntryError, UsageError
 from stoker.core.policy import Policy
 
 #: Levels that cost microseconds a kilobyte (docs/benchmarks.md).
 ZSTD_LEVEL = 3
 ZLIB_LEVEL = 1
+
+#: Decoders of annotations that can't be hashed, so many at most; then they are built anew.
+MAX_UNHASHABLE = 1024
+
+Decode: TypeAlias = Callable[[bytes], Any]
+
+_unhashable: dict[tuple[str, int], tuple[Decode | UsageError, Any]] = {}
 
 
 class UnstorableError(Exception):
@@ -25,7 +34,7 @@ class UnstorableError(Exception):
 
 def _encode_hook(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", by_alias=False, round_trip=True)
     raise NotImplementedError(f"no serializer for {type(value).__name__}")
 
 
@@ -66,35 +75,95 @@ def decode_value(entry: Entry, into: Any, max_bytes: int) -> Any:
     if entry.is_none:
         return None
     payload = _expand(entry.payload, entry.compression, max_bytes)
-    if _is_pydantic(into):
-        return _decode_pydantic(payload, entry.serializer, into)
     try:
-        return _decoder(entry.serializer, into).decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise EntryError(f"the payload can't be decoded: {error}") from None
+        return _decoder(entry.serializer, into)(payload)
+    except Exception as error:  # noqa: BLE001  validators of types raise what they like
+        raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None
 
 
-def _is_pydantic(into: Any) -> bool:
-    return isinstance(into, type) and issubclass(into, BaseModel)
+def check_decodable(into: Any) -> None:
+    """Build the decoders of a type.
+
+    Raises:
+        UsageError: Values of the type can't be made from what is stored.
+        NameError: It names a type that is not defined yet.
+    """
+    for serializer in SERIALIZERS:
+        _decoder(serializer, into)
 
 
-def _decode_pydantic(payload: bytes, serializer: str, into: Any) -> Any:
+def _decoder(serializer: str, into: Any) -> Decode:
     try:
-        return _adapter(into).validate_python(_decoder(serializer, Any).decode(payload))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise EntryError(f"the payload can't be decoded: {error}") from None
+        found = _known_decoder(serializer, into)
+    except TypeError:  # an annotation that can't be hashed
+        found = _unhashable_decoder(serializer, into)
+    if isinstance(found, UsageError):
+        raise found
+    return found
 
 
 @lru_cache(maxsize=1024)
-def _decoder(serializer: str, into: Any) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:
-    if serializer == "msgpack":
-        return msgspec.msgpack.Decoder(into)
-    return msgspec.json.Decoder(into)
+def _known_decoder(serializer: str, into: Any) -> Decode | UsageError:
+    """A refusal is kept too: it is as dear to find as a decoder."""
+    try:
+        return _build_decoder(serializer, into)
+    except NameError:
+        raise
+    except Exception as error:  # noqa: BLE001  as do msgspec, pydantic, and the types
+        return UsageError(f"no values of {into!r} can be made from what is stored: {error}")
+
+
+def _unhashable_decoder(serializer: str, into: Any) -> Decode | UsageError:
+    known = _unhashable.get((serializer, id(into)))
+    if known is None:
+        if len(_unhashable) >= MAX_UNHASHABLE:
+            _unhashable.clear()
+        # The annotation is kept with it, so that its id stays its own.
+        known = _unhashable[serializer, id(into)] = _known_decoder.__wrapped__(serializer, into), into
+    return known[0]
+
+
+def _build_decoder(serializer: str, into: Any) -> Decode:
+    """Through msgspec if it knows all of the type but pydantic's models, else through pydantic."""
+    into = Any if into is object else into
+    make = msgspec.msgpack.Decoder if serializer == "msgpack" else msgspec.json.Decoder
+    try:
+        unknown = set(_unknown_types(msgspec.inspect.type_info(into), set()))
+    except TypeError:  # such as a union of models
+        unknown = {object}
+    if all(issubclass(kind, BaseModel) for kind in unknown):
+        return make(into, dec_hook=_decode_hook).decode
+    plain, adapter = make(Any).decode, TypeAdapter[Any](into)
+    return lambda payload: _validate(adapter, plain(payload))
+
+
+def _unknown_types(node: Any, seen: set[int]) -> Iterator[type]:
+    """The types within a type that msgspec leaves to a hook."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, msgspec.inspect.CustomType):
+        yield node.cls
+    elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field):
+        for name in node.__struct_fields__:
+            yield from _unknown_types(getattr(node, name), seen)
+    elif isinstance(node, tuple):
+        for item in node:  # pyright: ignore[reportUnknownVariableType]
+            yield from _unknown_types(item, seen)
+
+
+def _decode_hook(kind: type, data: Any) -> Any:
+    return _validate(_adapter(kind), data)
+
+
+def _validate(adapter: TypeAdapter[Any], data: Any) -> Any:
+    """Validate what `_encode_hook` made: fields go by their names, and dates and the like are texts."""
+    return adapter.validate_python(data, strict=False, by_name=True, by_alias=True)
 
 
 @lru_cache(maxsize=1024)
-def _adapter(into: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(into)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _compress(payload: bytes, compression: str) -> bytes:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
+import logging
 import sys
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
+from stoker.core.codec import check_decodable
 from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
 from stoker.core.keys import check_type_name
+from stoker.core.policy import check_ttl
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,8 +41,11 @@ class Loader(msgspec.Struct, frozen=True):
     cache_type: str
     tags: TagFunction | None
     ttl: float | None
-    returns: Any
-    """What its results are decoded into; `Any` where the function has no annotation."""
+
+    @property
+    def returns(self) -> Any:
+        """What its results are decoded into; `Any` where the function has no annotation."""
+        return returned_by(self.function)
 
 
 class Recipe(msgspec.Struct, frozen=True, array_like=True):
@@ -48,8 +59,16 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
         """Return the stored form.
 
         Raises:
-            UsageError: An argument is of a type that can't be stored, or they are too large.
+            UsageError: An argument is of a type that can't be stored or would come back as another, or they
+                are too large.
         """
+        for argument in (*self.args, *self.kwargs.values()):
+            if not _is_plain(argument):
+                raise UsageError(
+                    f"arguments of loader {self.loader!r} can't be kept for warming: "
+                    f"{type(argument).__name__} would not come back the same; "
+                    "pass numbers, texts, bytes, and lists and dicts of these"
+                )
         try:
             data = msgspec.msgpack.encode(self)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -75,8 +94,22 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
             raise UsageError(f"{len(data)} bytes are no recipe: {error}") from None
 
 
+def _is_plain(value: Any, depth: int = 32) -> bool:
+    """Whether a value comes back from MessagePack as it went; an enum or a tuple would not."""
+    if type(value) in _PLAIN:
+        return True
+    if not depth or type(value) not in {list, dict}:
+        return False
+    inside: list[Any] = [*value, *value.values()] if type(value) is dict else value
+    return all(_is_plain(item, depth - 1) for item in inside)
+
+
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _by_name: dict[str, Loader] = {}
 _by_function: dict[LoadFunction, Loader] = {}
+_returned: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
+_undecodable: set[str] = set()
+_AWAITABLES = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
 
 
 def loader(
@@ -95,8 +128,12 @@ def loader(
         ttl: Seconds its values are fresh, where they differ from the type's.
 
     Raises:
-        UsageError: The name is taken by another function, or the function is not async.
+        UsageError: The name is taken by another function, the function is not async, the TTL is none, or
+            the function is annotated to return what can't be made from stored bytes.
     """
+    check_type_name(cache_type)
+    if ttl is not None:
+        check_ttl(ttl)
 
     def register(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         if not inspect.iscoroutinefunction(function):
@@ -105,7 +142,8 @@ def loader(
         known = _by_name.get(chosen)
         if known is not None and not _is_same(known.function, function):
             raise UsageError(f"two loaders are called {chosen!r}: give one of them another name")
-        entry = Loader(chosen, function, check_type_name(cache_type), tags, ttl, _returns(function))
+        _check_returned(chosen, function)
+        entry = Loader(chosen, function, cache_type, tags, ttl)
         _by_name[chosen] = _by_function[function] = entry
         return function
 
@@ -128,7 +166,31 @@ def find(name: str) -> Loader:
 
 def find_by_function(function: LoadFunction) -> Loader | None:
     """Return the loader that a function was registered as, if it was."""
-    return _by_function.get(function)
+    try:
+        return _by_function.get(function)
+    except TypeError:  # an object that can be called, and not hashed
+        return None
+
+
+def returned_by(function: LoadFunction) -> Any:
+    """Return what a function is annotated to return; `Any` where it doesn't say, or says `None`."""
+    plain = _plain_function(function)
+    if plain is None:
+        return Any
+    try:
+        return _returned[plain]
+    except KeyError:
+        pass
+    returns: Any = Any
+    try:
+        returns = _resolve(plain)
+        check_decodable(returns)
+    except (NameError, AttributeError, TypeError):
+        returns = Any  # an annotation that exists for type checkers only
+    except UsageError as error:
+        _report_undecodable(plain, error)
+    _returned[plain] = returns
+    return returns
 
 
 def registered() -> list[Loader]:
@@ -160,11 +222,55 @@ def _is_same(one: LoadFunction, other: LoadFunction) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def _returns(function: LoadFunction) -> Any:
-    try:
-        returns = typing.get_type_hints(function).get("return", Any)
-    except (NameError, TypeError):
-        return Any  # an annotation that exists for type checkers only
-    if returns is None or returns is type(None):
+def _plain_function(function: LoadFunction) -> FunctionType | None:
+    """The `def` behind a function, a bound method or an object with an async `__call__`."""
+    if isinstance(function, FunctionType):
+        return function
+    bound = function if isinstance(function, MethodType) else getattr(function, "__call__", None)  # noqa: B004
+    found = getattr(bound, "__func__", None)
+    return found if isinstance(found, FunctionType) else None
+
+
+def _resolve(function: FunctionType) -> Any:
+    """What a function is annotated to return.
+
+    Raises:
+        NameError: The annotation names what is not there, or not yet.
+    """
+    annotation = function.__annotations__.get("return", Any)
+    if annotation is None:
         return Any
-    return returns
+    # Of the return annotation alone: the others may name what exists for type checkers only.
+    holder = SimpleNamespace(__annotations__={"returns": annotation})
+    scope: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", function.__globals__)
+    returns = typing.get_type_hints(holder, globalns=scope, include_extras=True)["returns"]
+    if typing.get_origin(returns) in _AWAITABLES and not inspect.iscoroutinefunction(function):
+        returns = typing.get_args(returns)[-1]
+    return Any if returns in (None, type(None), object) else returns
+
+
+def _check_returned(name: str, function: LoadFunction) -> None:
+    plain = _plain_function(function)
+    if plain is None:
+        return
+    try:
+        check_decodable(_resolve(plain))
+    except (NameError, AttributeError, TypeError):
+        return  # not defined yet, or for type checkers only: the first read looks again
+    except UsageError as error:
+        raise UsageError(
+            f"loader {name!r}: {error}; return plain data, a dataclass, a Struct or a model"
+        ) from None
+
+
+def _report_undecodable(function: FunctionType, error: UsageError) -> None:
+    """One line for each function that was written, not one for each that was made of it."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    if name not in _undecodable:
+        _undecodable.add(name)
+        logger.warning(
+            "action=undecodable_type function=%s reason=%s",
+            name,
+            error,
+            extra={"action": "undecodable_type"},
+        )

@@ -17,13 +17,13 @@ from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
 from stoker.core.entry import encode_tags
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.flights import Loaded
-from stoker.core.keys import Keys, check_key
+from stoker.core.keys import Keys, check_key, check_text
 from stoker.core.link import Link
-from stoker.core.loaders import Recipe, find, find_by_function
+from stoker.core.loaders import Recipe, find, find_by_function, returned_by
 from stoker.core.loads import Load, Loads
 from stoker.core.log import InvalidationLog, Receipt
 from stoker.core.marks import leave_mark, take_mark
-from stoker.core.policy import Policy
+from stoker.core.policy import Policy, check_ttl
 from stoker.core.position import START
 from stoker.core.recording import Recording
 from stoker.core.scopes import Key, Pattern, Scope, Tag, Type
@@ -162,11 +162,14 @@ class CacheManager:
     ) -> R:
         """Return the value of a key; on a miss load it, once for all who wait for it.
 
+        A hit is decoded into what `load` is annotated to return. Without an annotation (lambdas and partials
+        have none) it is plain data: of a dataclass or a model a dict, of a tuple a list.
+
         Args:
             cache_type: The key's type.
             key: The key.
-            load: An async function. Registered with `@loader` it brings its tags and TTL, its values are
-                decoded into what it returns, and the worker can keep its hot keys warm.
+            load: An async function. Registered with `@loader` it brings its tags and TTL, and the worker can
+                keep its hot keys warm.
             *args: Its arguments.
             **kwargs: Its keyword arguments.
 
@@ -199,7 +202,7 @@ class CacheManager:
         lookup = await self._look_up(cache_type, key, policy, counters)
         needed = Load(cache_type, key, load, args, kwargs, spec, lookup.killer)
         if lookup.entry is not None and lookup.state in {State.FRESH, State.STALE}:
-            value = self._decode(lookup, spec.returns if spec else Any, policy, counters)
+            value = self._decode(lookup, returned_by(load), policy, counters)
             if value is not _MISSING:
                 counters.hits += 1
                 age = max(time.time() - lookup.entry.created_ms / 1000, 0.0)
@@ -217,7 +220,8 @@ class CacheManager:
         Raises:
             LinkError: The server can't be reached.
         """
-        return await self.tier.peek(cache_type, keys, self.policy(cache_type))
+        policy, checked = self.policy(cache_type), [check_key(key) for key in keys]
+        return await self.tier.peek(cache_type, checked, policy)
 
     async def _look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
         self._reads += 1
@@ -260,8 +264,9 @@ class CacheManager:
             UnknownLoaderError: The recipe's loader is not registered here.
             Exception: Whatever the loader raises.
         """
-        spec = find(recipe.loader)
         self.policy(cache_type)
+        check_key(key)
+        spec = find(recipe.loader)
         await self.log.catch_up()
         load = Load(cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, killer, warms=True)
         return await self._loads.run(load)
@@ -285,9 +290,9 @@ class CacheManager:
         """
         policy = self.policy(cache_type)
         check_key(key)
-        encoded = encode_tags(list(tags))
-        if ttl is not None and not ttl > 0:
-            raise UsageError(f"a TTL is a positive number of seconds, not {ttl!r}")
+        encoded = encode_tags(tags)
+        if ttl is not None:
+            check_ttl(ttl)
         mark = take_mark(id(self), cache_type, key) if policy.kind == "derived" else None
         if mark is None:
             if not await self.log.catch_up():
@@ -305,6 +310,7 @@ class CacheManager:
     async def delete(self, cache_type: str, key: str) -> int:
         """Invalidate a key and give its memory back; say how many entries were unlinked (0 or 1)."""
         self.policy(cache_type)
+        check_key(key)
         self.counters.of(cache_type).deletes += 1
         receipt = await self.invalidate(Key(cache_type, key))
         return await self.tier.unlink(cache_type, key) if receipt.acknowledged else 0
@@ -335,8 +341,11 @@ class CacheManager:
             reason: For the audit trail.
 
         Raises:
-            UsageError: There is no scope, or one can't be written.
+            UsageError: There is no scope, or one or a note of it can't be written.
         """
         if not scopes:
             raise UsageError("nothing to invalidate: name a key, a tag, a type, a pattern or everything")
+        for note in (by, trace, reason):
+            if note is not None:
+                check_text("a note", note)
         return await self.log.append(scopes, by=by or self.process, trace=trace, reason=reason)

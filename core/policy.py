@@ -43,7 +43,7 @@ Seconds = Annotated[
 PositiveSeconds = Annotated[Seconds, Field(gt=0)]
 
 
-def check_ttl(ttl: float) -> float:
+def check_ttl(ttl: Any) -> float:
     """Return a TTL in seconds.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from stoker.core.entry import MAX_TAG_BYTES
 from stoker.core.errors import UsageError
-from stoker.core.keys import check_key, check_type_name
+from stoker.core.keys import check_key, check_text, check_type_name
 
 #: The longest pattern, in characters.
 MAX_PATTERN_LENGTH = 512
@@ -57,14 +57,22 @@ Field: TypeAlias = Literal["key", "tag", "type", "pattern", "everything"]
 
 def check_scope(scope: Scope) -> Scope:
     """Return the scope if it can be written to the log, else raise `UsageError`."""
-    if not isinstance(scope, Tag | Everything):
-        check_type_name(scope.cache_type)
-    if isinstance(scope, Key):
-        check_key(scope.key)
-    if isinstance(scope, Tag) and not 0 < len(scope.tag.encode()) <= MAX_TAG_BYTES:
-        raise UsageError(f"a tag has 1 to {MAX_TAG_BYTES} bytes, not {len(scope.tag.encode())}")
-    if isinstance(scope, Pattern) and not 0 < len(scope.pattern) <= MAX_PATTERN_LENGTH:
-        raise UsageError(f"a pattern has 1 to {MAX_PATTERN_LENGTH} characters, not {len(scope.pattern)}")
+    match scope:
+        case Key(cache_type, key):
+            check_type_name(cache_type)
+            check_key(key)
+        case Tag(tag):
+            if not 0 < (size := len(check_text("a tag", tag))) <= MAX_TAG_BYTES:
+                raise UsageError(f"a tag has 1 to {MAX_TAG_BYTES} bytes, not {size}")
+        case Type(cache_type):
+            check_type_name(cache_type)
+        case Pattern(cache_type, pattern):
+            check_type_name(cache_type)
+            check_text("a pattern", pattern)
+            if not 0 < len(pattern) <= MAX_PATTERN_LENGTH:
+                raise UsageError(f"a pattern has 1 to {MAX_PATTERN_LENGTH} characters, not {len(pattern)}")
+        case Everything():
+            pass
     return scope
 
 

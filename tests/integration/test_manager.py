@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from stoker.core import CacheManager, UsageError, loader
+from stoker.core import CacheManager, Tag, UsageError, loader
+from stoker.core.loaders import Recipe
 from stoker.core.policy import BUILTIN_TYPES
 from tests.managers import make_manager
 from tests.servers import RedisServer
@@ -19,6 +22,10 @@ from tests.waiting import eventually
 class Product:
     id: int
     price: float
+
+
+class Item(BaseModel):
+    name: str
 
 
 class Source:
@@ -149,7 +156,7 @@ async def test_stale_entries_are_served_while_they_are_loaded_again(
 
         await eventually(turned_stale, "the TTL passes")
         stale = await cache.get_or_load("product", "1", source.load, 1)
-        assert stale in ({"id": 1, "price": 1.0}, Product(1, 1.0))
+        assert stale == Product(1, 1.0)
         await eventually(lambda: source.loads == 2, "a load behind")
         assert cache.counters.of("product").stale_hits == 1
 
@@ -195,6 +202,70 @@ async def test_arguments_that_make_no_sense_are_refused(redis_server: RedisServe
             await cache.set("db_query", "k", 1, ttl=0)
         with pytest.raises(UsageError, match="nothing to invalidate"):
             await cache.invalidate_tags()
+
+
+@pytest.mark.parametrize("key", [5, b"5", None, "", "\ud800", "x" * 513])
+async def test_keys_and_tags_that_are_none_are_refused_before_anything_is_sent(
+    redis_server: RedisServer, prefix: str, key: Any
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        written, source = cache.link.writes, Source()
+        bad: list[Callable[[], Awaitable[object]]] = [
+            lambda: cache.get("db_query", key),
+            lambda: cache.set("db_query", key, 1),
+            lambda: cache.set("db_query", "k", 1, tags=[key]),
+            lambda: cache.get_or_load("db_query", key, source.load, 1),
+            lambda: cache.reload("db_query", key, Recipe("tests.unknown")),
+            lambda: cache.peek("db_query", ["k", key]),
+            lambda: cache.delete("db_query", key),
+            lambda: cache.invalidate_tags("fine", key),
+            lambda: cache.invalidate_pattern("db_query", key),
+        ]
+        for call in bad:
+            with pytest.raises(UsageError):
+                await call()
+        assert (cache.link.writes, source.loads) == (written, 0)
+        assert cache.counters.of("db_query").deletes == 0
+        assert await cache.get("db_query", "k") is None, "the connection is as it was"
+
+
+async def test_notes_that_cannot_be_sent_are_refused(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        for name in ("by", "trace", "reason"):
+            notes: dict[str, Any] = {name: "\ud800"}
+            with pytest.raises(UsageError, match="surrogate"):
+                await cache.invalidate(Tag("a"), **notes)
+
+
+async def test_tags_are_several_texts(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        with pytest.raises(UsageError, match="several texts"):
+            await cache.set("db_query", "k", 1, tags="abc")
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), 11 * 365 * 86400, "60", True])
+async def test_ttls_that_are_none_are_refused(redis_server: RedisServer, prefix: str, ttl: Any) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        with pytest.raises(UsageError, match="TTL"):
+            await cache.set("db_query", "k", 1, ttl=ttl)
+
+
+async def test_a_hit_is_of_the_type_of_a_miss(redis_server: RedisServer, prefix: str) -> None:
+    calls = 0
+
+    async def load_several() -> list[Item] | None:
+        nonlocal calls
+        calls += 1
+        return [Item(name="tea")]
+
+    source = Source()
+    async with make_manager(redis_server, prefix) as cache:
+        for _ in range(2):
+            assert await cache.get_or_load("db_query", "several", load_several) == [Item(name="tea")]
+            assert await cache.get_or_load("db_query", "one", source.load, 1) == Product(1, 1.0)
+        plain: Any = await cache.get_or_load("db_query", "one", lambda: source.load(1))
+        assert plain == {"id": 1, "price": 1.0}, "a lambda has no annotation"
+    assert (calls, source.loads) == (1, 1)
 
 
 async def test_delete_says_whether_there_was_an_entry(redis_server: RedisServer, prefix: str) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from stoker.core.codec import UnstorableError, decode_value, encode_value
+from stoker.core.codec import UnstorableError, check_decodable, decode_value, encode_value
 from stoker.core.entry import Entry, make_flags
-from stoker.core.errors import EntryError
+from stoker.core.errors import EntryError, UsageError
 from stoker.core.policy import Policy
 
 values = st.recursive(
@@ -46,6 +48,44 @@ class Model(BaseModel):
     count: int
 
 
+class Strict(BaseModel):
+    """What doesn't validate its own dump, unless it is asked in the right way."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    count: int = Field(alias="Count")
+    at: datetime
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> int:
+        return self.count * 2
+
+
+@dataclass
+class Holder:
+    model: Model | None
+    data: bytes
+
+
+class StructHolder(msgspec.Struct):
+    models: list[Model]
+    inner: StructHolder | None = None
+
+
+@dataclass
+class Angry:
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name == "angry":
+            raise LookupError("of the type's own making")
+
+
+class Stranger:
+    """A class that no serializer knows."""
+
+
 def through(value: Any, policy: Policy, into: Any = Any) -> Any:
     flags, payload = encode_value(value, policy)
     return decode_value(Entry(1, 0, 0, 0, flags, (), payload), into, policy.max_entry)
@@ -64,6 +104,51 @@ def test_values_come_back_as_the_type_that_is_asked_for(serializer: Any) -> None
         assert through(value, policy, type(value)) == value
     assert through(Struct("tea", 1.5), policy) == {"name": "tea", "price": 1.5}
     assert through([Struct("tea", 1.5)], policy, list[Struct]) == [Struct("tea", 1.5)]
+
+
+MODEL = Model(name="tea", count=3)
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+@pytest.mark.parametrize(
+    ("value", "into"),
+    [
+        (MODEL, Model | None),
+        ([MODEL], list[Model]),
+        ({"a": [MODEL, None]}, dict[str, list[Model | None]]),
+        ((MODEL, b"\xff"), tuple[Model, bytes]),
+        (Holder(MODEL, b"\xff"), Holder),
+        (StructHolder([MODEL], StructHolder([])), StructHolder),
+        (Strict(Count=1, at=datetime(2024, 1, 1, tzinfo=UTC)), Strict | Model),
+        ([Strict(Count=1, at=datetime(2024, 1, 1, tzinfo=UTC))], list[Strict]),
+        ([MODEL, "text"], list[Model | str]),
+        (OrderedDict(a=MODEL), OrderedDict[str, Model]),
+        ([MODEL], Annotated[list[Model], ["not hashable"]]),
+        ([1, 2], Annotated[list[int], {"not": "hashable"}]),
+        ({"a": 1}, object),
+    ],
+    ids=str,
+)
+def test_models_come_back_from_anywhere_in_a_type(value: Any, into: Any, serializer: Any) -> None:
+    check_decodable(into)
+    for _ in range(2):
+        assert through(value, Policy(serializer=serializer), into) == value
+
+
+@pytest.mark.parametrize("into", [Stranger, list[Stranger], Model | Stranger, StructHolder | Stranger, 5])
+def test_a_type_that_cannot_be_made_is_refused_at_once_and_never_by_a_read(into: Any) -> None:
+    for _ in range(2):
+        with pytest.raises(UsageError, match="can be made from what is stored"):
+            check_decodable(into)
+        with pytest.raises(EntryError):
+            through("tea", Policy(), into)
+
+
+@pytest.mark.parametrize("into", [Angry, Annotated[Angry, []], list[Angry] | None])
+def test_whatever_a_type_raises_is_an_entry_error(into: Any) -> None:
+    value = {"name": "angry"}
+    with pytest.raises(EntryError):
+        through([value] if into == list[Angry] | None else value, Policy(), into)
 
 
 def test_large_payloads_are_compressed_and_incompressible_ones_are_not() -> None:

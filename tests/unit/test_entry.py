@@ -103,10 +103,14 @@ def test_the_header_length_covers_header_and_tags(entry: Entry) -> None:
 def test_tags_are_checked() -> None:
     assert encode_tags(["a", "b", "a"]) == (b"a", b"b")
     with pytest.raises(UsageError, match="several texts"):
-        encode_tags("abc")  # type: ignore[arg-type]
+        encode_tags("abc")
     with pytest.raises(UsageError, match="at most"):
         encode_tags([str(number) for number in range(MAX_TAGS + 1)])
     with pytest.raises(UsageError, match="255 bytes"):
         encode_tags(["ä" * 128])
     with pytest.raises(UsageError, match="1 to"):
         encode_tags([""])
+    with pytest.raises(UsageError, match=r"write str\(5\)"):
+        encode_tags([5])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="surrogate"):
+        encode_tags(["\ud800"])

@@ -48,6 +48,16 @@ def test_scopes_become_fields_each_once() -> None:
         Tag("x" * 256),
         Type("a:b"),
         Pattern("ok", ""),
+        Pattern("ok", "x" * 513),
+        Key("ok", 5),  # type: ignore[arg-type]
+        Key("ok", b"5"),  # type: ignore[arg-type]
+        Key("ok", "\ud800"),
+        Key(5, "5"),  # type: ignore[arg-type]
+        Tag(5),  # type: ignore[arg-type]
+        Tag("\udfff"),
+        Type(None),  # type: ignore[arg-type]
+        Pattern("ok", b"*"),  # type: ignore[arg-type]
+        Pattern("ok", "\ud800*"),
     ],
 )
 def test_what_cannot_be_written_is_refused(scope: object) -> None:
