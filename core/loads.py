@@ -86,7 +86,7 @@ class Loads:
         try:
             async with asyncio.timeout(self._config.types[load.cache_type].load_timeout):
                 value = await load.function(*load.args, **load.kwargs)
-            tags = encode_tags(list(spec.tags(value))) if spec and spec.tags and value is not None else ()
+            tags = encode_tags(spec.tags(value)) if spec and spec.tags and value is not None else ()
         except Exception:
             counters.load_failures += 1
             raise

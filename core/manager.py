@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import socket
@@ -22,7 +23,7 @@ from stoker.core.link import Link
 from stoker.core.loaders import Recipe, find, find_by_function, returned_by
 from stoker.core.loads import Load, Loads
 from stoker.core.log import InvalidationLog, Receipt
-from stoker.core.marks import leave_mark, take_mark
+from stoker.core.marks import drop_mark, leave_mark, take_mark
 from stoker.core.policy import Policy, check_ttl
 from stoker.core.position import START
 from stoker.core.recording import Recording
@@ -38,6 +39,9 @@ R = TypeVar("R")
 MAX_ACCESSES = 100_000
 
 _MISSING: Any = object()
+
+#: Numbers the managers of a process, for their marks.
+_OWNERS = itertools.count(1)
 
 
 class Reading(NamedTuple, Generic[R]):
@@ -82,6 +86,7 @@ class CacheManager:
         self._loads = Loads(self.config, self.tier, self.log, self.counters)
         self._recording = Recording(self) if recording else None
         self._reads = 0
+        self._owner = next(_OWNERS)
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -146,9 +151,10 @@ class CacheManager:
             value = self._decode(lookup, into, policy, counters)
             if value is not _MISSING:
                 counters.hits += 1
+                drop_mark(self._owner, cache_type, key)
                 return value
         counters.misses += 1
-        leave_mark(id(self), cache_type, key, self.log.epoch, self.log.seen)
+        leave_mark(self._owner, cache_type, key, self.log.epoch, self.log.seen)
         return default
 
     async def get_or_load(
@@ -293,7 +299,7 @@ class CacheManager:
         encoded = encode_tags(tags)
         if ttl is not None:
             check_ttl(ttl)
-        mark = take_mark(id(self), cache_type, key) if policy.kind == "derived" else None
+        mark = take_mark(self._owner, cache_type, key) if policy.kind == "derived" else None
         if mark is None:
             if not await self.log.catch_up():
                 self.counters.of(cache_type).sets_refused += 1

@@ -52,6 +52,13 @@ def take_mark(owner: int, cache_type: str, key: str) -> tuple[int, int] | None:
     return _of_this_task().own.pop((owner, cache_type, key), None)
 
 
+def drop_mark(owner: int, cache_type: str, key: str) -> None:
+    """Forget a miss that was never followed by a set: the key has been found since."""
+    marks = _marks.get()
+    if marks is not None and marks.own:
+        marks.own.pop((owner, cache_type, key), None)
+
+
 def _of_this_task() -> _Marks:
     task = asyncio.current_task()
     marks = _marks.get()
