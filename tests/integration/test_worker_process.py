@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stoker.core import Tag, make_event
+from tests.acceptance.nodes import ProcessContainer, RabbitNode, RedisNode
 from tests.components import QUIET, Component
+from tests.conftest import missing
 from tests.servers import RedisServer, free_port
 from tests.waiting import wait_until
 
@@ -59,6 +65,41 @@ def test_a_worker_through_the_death_of_its_server(own_redis_server: RedisServer,
 
         assert worker.terminate() == 0
         assert not list(client.scan_iter("s:process:worker:*")), "it has taken itself off the list"
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> Iterator[ProcessContainer]:
+    """A broker beside the caches' own server."""
+    if request.param == "rabbitmq" and not shutil.which("rabbitmq-server"):
+        missing("rabbitmq-server")
+    node = RabbitNode() if request.param == "rabbitmq" else RedisNode()
+    try:
+        node.ready()
+        yield node
+    finally:
+        node.teardown()
+
+
+def test_a_worker_through_the_death_of_its_broker(
+    own_redis_server: RedisServer, broker: ProcessContainer, tmp_path: Path
+) -> None:
+    port = free_port()
+    given = config(own_redis_server, worker={**QUIET["worker"], "listen": f"127.0.0.1:{port}"})
+    given["broker"] = {"url": broker.celeryconfig["url"]}
+    component = Component("worker", tmp_path, given)
+    component._command += ["--name", "first"]
+    with component as worker:
+        wait_until(lambda: ask(port, "/readyz")[0] == 200, "the worker is ready", timeout=60)
+        assert list(own_redis_server.client().scan_iter("s:process:worker:first@*"))
+        broker.kill()
+        wait_until(lambda: ask(port, "/readyz")[0] == 503, "it is not ready without its broker")
+        checks = ask(port, "/readyz")[1]["checks"]
+        assert {name for name, check in checks.items() if not check["ok"]} == {"broker"}
+        assert ask(port, "/healthz")[0] == 200, "it need not be started again for that"
+        broker.start()
+        broker.ready()
+        wait_until(lambda: ask(port, "/readyz")[0] == 200, "it is ready again", timeout=60)
+        assert worker.terminate() == 0
 
 
 def test_a_worker_that_can_not_reach_its_server_starts_and_ends_all_the_same(

@@ -35,12 +35,15 @@ def up() -> None:
 
 @click.command()
 @config_option
-def worker() -> None:
+@click.option(
+    "--name", metavar="NAME", help="Tells it from other workers on this host; keep it over restarts."
+)
+def worker(name: str | None) -> None:
     """Run a worker: warming, clean-up, hit rates and the event consumer."""
     config = _configured("worker")
     from stoker.worker.run import run_worker  # noqa: PLC0415
 
-    run_worker(config)
+    run_worker(config, name=name)
 
 
 @click.command()
