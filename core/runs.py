@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from stoker.core.errors import LinkError, ReplyError
+from stoker.core.ownership import RELEASE, RENEW
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
@@ -23,20 +24,15 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 86400
 KEPT_RUNS = 500
 
-#: A run whose process dies keeps others out so long, in seconds; a living one renews in time.
-LOCK_SECONDS = 15.0
-RENEW_SECONDS = 1.0
+#: A run whose process dies keeps others out so long, in seconds.
+LOCK_SECONDS = 6.0
 
-# KEYS: lock.  ARGV: token, TTL in ms.
-_RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
-# KEYS: lock.  ARGV: token.
-_RELEASE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('UNLINK', KEYS[1])
-"""
+#: A living run renews its lock so often, in seconds; after a failure it tries again `AGAIN_SECONDS` later, as
+#: long as `MARGIN_SECONDS` are left. So an event loop may stand still for four seconds. After more a second
+#: run may begin: that costs loads, which are safe to do twice, and the first run is told to end.
+RENEW_SECONDS = 2.0
+AGAIN_SECONDS = 0.25
+MARGIN_SECONDS = 1.0
 
 
 def new_run_id() -> str:
@@ -80,20 +76,22 @@ class RunLock:
         if self.held:
             self.held = False
             try:
-                await self._manager.link.call("EVAL", _RELEASE, 1, self._name, self._token)
+                await self._manager.link.call("EVAL", RELEASE, 1, self._name, self._token)
             except (LinkError, ReplyError):
                 return  # its TTL releases it
 
     async def _renew(self) -> None:
-        renewed = time.monotonic()
+        renewed, pause = time.monotonic(), RENEW_SECONDS
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(pause)
+            asked = time.monotonic()
             try:
                 kept = await self._manager.link.call(
-                    "EVAL", _RENEW, 1, self._name, self._token, int(LOCK_SECONDS * 1000)
+                    "EVAL", RENEW, 1, self._name, self._token, int(LOCK_SECONDS * 1000)
                 )
             except (LinkError, ReplyError):
-                if time.monotonic() - renewed < LOCK_SECONDS - 2 * RENEW_SECONDS:
+                pause = AGAIN_SECONDS
+                if time.monotonic() - renewed < LOCK_SECONDS - MARGIN_SECONDS:
                     continue
                 kept = 0
             if not kept:
@@ -101,7 +99,7 @@ class RunLock:
                 if self._on_lost is not None:
                     self._on_lost("lock lost")
                 return
-            renewed = time.monotonic()
+            renewed, pause = asked, RENEW_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class LeaderScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         self.leading = False
         self.ticked = time.monotonic()
         self.sent = 0
+        self._unsent: Any = None
         self._started = time.time()
         self._told = float("-inf")
         self._pause = min(LONGEST_PAUSE_SECONDS, config.beat.lease / 5)
@@ -80,13 +81,28 @@ class LeaderScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         self._tell()
         if not self.leading:
             return self._pause
+        pause: Any = self._pause
         try:
-            pause: Any = cast("Any", super()).tick(*args, **kwargs)
-            return max(0.0, min(float(pause), self._pause))
+            pause = cast("Any", super()).tick(*args, **kwargs)
         except (OperationalError, OSError, redis.RedisError) as error:
             logger.warning("action=beat_broker_lost reason=%s", error, extra={"action": "beat_broker_lost"})
             self._forget_connection()
-            return self._pause
+        if self._unsent is not None:
+            self._put_back(self._unsent)
+            pause = self._pause
+        return max(0.0, min(float(pause), self._pause))
+
+    def reserve(self, entry: Any) -> Any:
+        """Note a run as done, as Celery does before it sends one; `tick` takes that back if it isn't sent."""
+        self._unsent = entry
+        return cast("Any", super()).reserve(entry)
+
+    def _put_back(self, entry: Any) -> None:
+        """Make an entry due again that wasn't sent; last, so that it keeps no other from being sent."""
+        self._unsent = None
+        self.schedule.pop(entry.name, None)
+        self.schedule[entry.name] = entry
+        self._heap = None
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send an entry's task and note when, unless the lease was lost on the way here."""
@@ -103,8 +119,9 @@ class LeaderScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
             )
             self._forget_connection()
             return
+        self._unsent = None
         self.sent += 1
-        logger.info(
+        logger.debug(
             "action=beat_sent entry=%s trace=%s",
             entry.name,
             result.id,
@@ -184,19 +201,24 @@ class BeatLoop:
 
     def __init__(self, scheduler: LeaderScheduler) -> None:
         self.scheduler = scheduler
-        self._wake = os.pipe()  # an Event's lock may be held by the very code that a signal interrupts
+        # No Event: its lock may be held by the very code that a signal interrupts.
+        self._wake: tuple[int, int] | None = os.pipe()
 
     def stop(self, *_: object) -> None:
-        """End `run`; may be called from a signal handler."""
-        os.write(self._wake[1], b".")
+        """End `run`; may be called from a signal handler, and once more after the end."""
+        if self._wake is not None:
+            os.write(self._wake[1], b".")
 
     def run(self) -> None:
         """Tick until `stop`, then release the lease."""
+        wake, pause = self._wake, 0.0
+        if wake is None:
+            return
         try:
-            pause = 0.0
-            while not select.select([self._wake[0]], [], [], pause)[0]:
+            while not select.select([wake[0]], [], [], max(0.0, pause))[0]:
                 pause = self.scheduler.tick()
         finally:
             self.scheduler.close()
-            for end in self._wake:
+            self._wake = None  # first, for a signal that comes now: the numbers may soon be other files'
+            for end in wake:
                 os.close(end)

@@ -14,14 +14,12 @@ from typing import Any
 
 import redis
 
+from stoker.core.ownership import RELEASE, RENEW
+
 logger = logging.getLogger(__name__)
 
 #: The part of the TTL for which a holder believes in its lease after it asked for it.
 TRUST = 0.8
-
-_IF_OURS = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end "
-_RENEW = _IF_OURS + "return redis.call('PEXPIRE', KEYS[1], ARGV[2])"
-_RELEASE = _IF_OURS + "return redis.call('UNLINK', KEYS[1])"
 
 
 class Lease:
@@ -57,7 +55,7 @@ class Lease:
         asked = self._clock()
         milliseconds = int(self._ttl * 1000)
         try:
-            granted = bool(self._client.eval(_RENEW, 1, self._name, self.token, milliseconds)) or bool(
+            granted = bool(self._client.eval(RENEW, 1, self._name, self.token, milliseconds)) or bool(
                 self._client.set(self._name, self.token, nx=True, px=milliseconds)
             )
         except redis.RedisError as error:
@@ -75,6 +73,6 @@ class Lease:
         """Give the lease back, so that another needn't wait for it to run out."""
         self._trusted_until = float("-inf")
         try:
-            self._client.eval(_RELEASE, 1, self._name, self.token)
+            self._client.eval(RELEASE, 1, self._name, self.token)
         except redis.RedisError as error:
             logger.debug("action=lease_not_released reason=%s", error)

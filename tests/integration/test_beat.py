@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from stoker.worker.app import create_app
-from stoker.worker.beat import LeaderScheduler
+from stoker.worker.beat import BeatLoop, LeaderScheduler
 from stoker.worker.config import StokerConfig
 from stoker.worker.lease import Lease
 from tests.components import Component
@@ -183,6 +184,99 @@ class TestScheduler:
             assert beat.sent == 0
         finally:
             beat.close()
+
+    def test_what_could_not_be_sent_is_sent_when_the_broker_is_back(
+        self, redis_server: RedisServer, own_redis_server: RedisServer, prefix: str
+    ) -> None:
+        broker = own_redis_server
+        given = config(redis_server, prefix, cleanup_metrics={"task": "cleanup_metrics", "cron": "0 4 * * *"})
+        given["broker"] = {"url": broker.url}
+        beat = LeaderScheduler(create_app(StokerConfig.model_validate(given)))
+        redis_server.client().hset(f"{prefix}:beat:last", "cleanup_metrics", time.time() - 2 * 86400)
+        broker.kill()
+        try:
+            for _ in range(3):
+                assert beat.tick() > 0, "it doesn't try without a pause"
+            assert beat.sent == 0
+            broker.start()
+            wait_until(lambda: beat.tick() >= 0 and beat.sent, "it is sent")
+            for _ in range(3):
+                beat.tick()
+            assert queued(broker, prefix) == beat.sent == 1
+            broker.kill()
+            redis_server.client().hset(f"{prefix}:beat:last", "cleanup_metrics", time.time() - 2 * 86400)
+            beat._take_over()
+            for _ in range(3):
+                beat.tick()
+            broker.start()
+            wait_until(
+                lambda: beat.tick() >= 0 and beat.sent == 2, "with a connection that was there before, too"
+            )
+        finally:
+            beat.close()
+
+    def test_what_was_due_when_the_lease_was_lost_is_sent_by_the_next_leader(
+        self, redis_server: RedisServer, prefix: str, make: Callable[..., LeaderScheduler]
+    ) -> None:
+        client = redis_server.client()
+        client.hset(f"{prefix}:beat:last", "cleanup_metrics", time.time() - 7200)
+        beat = make(every="1h")
+
+        class Lost(Lease):
+            def contend(self) -> bool:
+                return True  # and it is lost before anything is sent
+
+        beat.lease.__class__ = Lost
+        assert beat.tick() > 0
+        assert (beat.sent, queued(redis_server, prefix)) == (0, 0)
+        beat.lease.__class__ = Lease
+        wait_until(lambda: beat.tick() >= 0 and beat.sent, "it is sent")
+
+    def test_one_that_can_not_be_sent_holds_up_no_other(self, redis_server: RedisServer, prefix: str) -> None:
+        given = config(redis_server, prefix, cleanup_metrics={"task": "cleanup_metrics", "every": "1h"})
+        app: Any = create_app(StokerConfig.model_validate(given))
+        schedule = app.conf.beat_schedule
+        broken = {**schedule["cleanup_metrics"], "kwargs": {"retention": object()}}
+        app.conf.beat_schedule = {"broken": broken, **schedule}
+        beat = LeaderScheduler(app)
+        for name in ("broken", "cleanup_metrics"):
+            redis_server.client().hset(f"{prefix}:beat:last", name, time.time() - 7200)
+        try:
+            wait_until(lambda: beat.tick() >= 0 and beat.sent, "the other is sent")
+        finally:
+            beat.close()
+
+
+class TestLoop:
+    def test_a_signal_after_the_end_writes_nowhere(self, redis_server: RedisServer, prefix: str) -> None:
+        loop = BeatLoop(scheduler(redis_server, prefix, every="1h"))
+        loop.stop()
+        loop.run()
+        ends = os.pipe()  # takes the numbers that have become free
+        os.set_blocking(ends[0], False)
+        try:
+            loop.stop()
+            with pytest.raises(BlockingIOError):
+                os.read(ends[0], 1)
+        finally:
+            for end in ends:
+                os.close(end)
+
+    def test_a_pause_below_zero_is_none(self, redis_server: RedisServer, prefix: str) -> None:
+        class Late(LeaderScheduler):
+            ticks = 0
+
+            def tick(self, *_: Any, **__: Any) -> float:
+                self.ticks += 1
+                if self.ticks == 2:
+                    loop.stop()
+                return -0.5
+
+        given = StokerConfig.model_validate(config(redis_server, prefix))
+        beat = Late(create_app(given))
+        loop = BeatLoop(beat)
+        loop.run()
+        assert beat.ticks == 2
 
 
 class TestProcesses:

@@ -93,7 +93,7 @@ async def test_a_heartbeat_outlives_an_outage(
 async def test_a_lock_that_cannot_be_renewed_is_given_up_before_it_expires(
     own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(runs, "LOCK_SECONDS", 1.5)
     monkeypatch.setattr(runs, "RENEW_SECONDS", 0.05)
     lost: list[str] = []
     async with make_cache(own_redis_server, "outage") as cache:
@@ -101,3 +101,30 @@ async def test_a_lock_that_cannot_be_renewed_is_given_up_before_it_expires(
             own_redis_server.kill()
             await eventually(lambda: lost, "the lock is given up")
         assert lost == ["lock lost"]
+
+
+async def test_a_renewal_that_fails_is_tried_again_in_time(
+    own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "LOCK_SECONDS", 60.0)
+    lost: list[str] = []
+    async with (
+        make_cache(own_redis_server, "frozen") as cache,
+        RunLock(cache, "job", "a", on_lost=lost.append) as lock,
+    ):
+        name = cache.keys.run_lock("job", "a")
+        cache.link.timeout = 0.05
+        own_redis_server.freeze()
+        try:
+            await eventually(lambda: cache.link.timeouts, "a renewal got no answer")
+        finally:
+            own_redis_server.thaw()
+        client = own_redis_server.client()
+        client.pexpire(name, 30_000)
+        await eventually(lambda: client.pttl(name) > 30_000, "it is renewed")
+        assert (lock.held, lost) == (True, [])
+
+
+async def test_a_dead_run_keeps_others_out_for_seconds(redis_server: RedisServer, prefix: str) -> None:
+    async with make_cache(redis_server, prefix) as cache, RunLock(cache, "job", "a"):
+        assert 0 < redis_server.client().pttl(cache.keys.run_lock("job", "a")) <= 6000
