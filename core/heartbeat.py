@@ -104,6 +104,7 @@ class Heartbeat:
         self.details: dict[str, str | int | float] = dict(details or {})
         self._started = time.time()
         self._task: asyncio.Task[None] | None = None
+        self._failed = False
 
     async def start(self) -> None:
         """Send the first heartbeat, then one every few seconds; a second start does nothing."""
@@ -144,6 +145,12 @@ class Heartbeat:
             await self.beat()
         except LinkError as error:
             logger.debug("action=heartbeat_missed reason=%s", error)
+        except Exception:  # whatever it is, a process that lives must not be off the list for good
+            if not self._failed:
+                logger.exception("action=heartbeat_failed", extra={"action": "heartbeat_failed"})
+            self._failed = True
+        else:
+            self._failed = False
 
     async def _run(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import bootsteps, signals
 
+from stoker.core import CacheManager
 from stoker.core.heartbeat import BEAT_SECONDS, Heartbeat
 from stoker.core.keys import Keys
 from stoker.core.loaders import import_loaders
@@ -28,8 +29,9 @@ GRACE_SECONDS = 3.5
 #: Celery looks so often, in seconds, at whether it was told to stop; by itself every 10 s.
 LOOK_SECONDS = 0.5
 
-#: The event consumer and the heartbeat may take so long to stop, in seconds.
+#: The event consumer and the heartbeat may take so long to stop, in seconds; and their loop to answer.
 STOP_SECONDS = 1.5
+ANSWER_SECONDS = 1.0
 
 
 class ConsumerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
@@ -57,8 +59,16 @@ class ConsumerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery pub
         """Stop reading events; what was read and not acknowledged is read again by whoever comes next."""
         del parent  # the interface is Celery's
         serving, self._serving = self._serving, None
-        if serving is not None:
-            self._runtime.loop.run(_end(serving))
+        if serving is None:
+            return
+        try:
+            self._runtime.loop.run(_end(serving), STOP_SECONDS + ANSWER_SECONDS)
+        except TimeoutError:
+            logger.warning(
+                "action=consumer_not_stopped reason=%s",
+                "the event loop does not answer",
+                extra={"action": "consumer_not_stopped"},
+            )
 
     terminate = stop
 
@@ -123,7 +133,20 @@ async def _serve(runtime: Runtime, consumer: EventConsumer, name: str) -> None:
 
 
 async def _tell(runtime: Runtime, consumer: EventConsumer, name: str) -> None:
-    heartbeat = Heartbeat(await runtime.manager(), "worker", consumer.health.details(), identity=name)
+    """Send heartbeats until cancelled."""
+    failed = False
+    while True:
+        try:
+            await _beat(await runtime.manager(), consumer, name)
+        except Exception:  # whatever it is, a worker that lives must not be off the list for good
+            if not failed:
+                logger.exception("action=worker_not_told", extra={"action": "worker_not_told"})
+            failed = True
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _beat(manager: CacheManager, consumer: EventConsumer, name: str) -> None:
+    heartbeat = Heartbeat(manager, "worker", consumer.health.details(), identity=name)
     await heartbeat.start()
     try:
         while True:
