@@ -198,8 +198,12 @@ class Child:
             try:
                 async with asyncio.timeout(PROBE_LIMIT_SECONDS):
                     problem = await self.spec.ready()
-            except (OSError, TimeoutError) as error:
+            except TimeoutError as error:
                 problem = str(error) or "no answer in time"
+            except OSError as error:
+                problem = str(error) or type(error).__name__
+            except Exception as error:  # noqa: BLE001 - a look that fails in any way is no answer; it is said
+                problem = f"{type(error).__name__}: {error}"
             if problem is None:
                 break
             self.reason = problem

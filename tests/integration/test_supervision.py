@@ -89,6 +89,21 @@ async def test_children_start_when_what_they_need_is_ready(tmp_path: Path) -> No
     assert recorder.order(State.READY) == ["server", "worker"]
 
 
+async def test_a_look_that_fails_in_any_way_is_the_reason_and_not_the_last(tmp_path: Path) -> None:
+    sign = tmp_path / "ready"
+
+    async def garbled() -> str | None:
+        if not sign.exists():
+            raise ValueError("not an answer")
+        return None
+
+    async with running(python("server", SLEEP, ready=garbled)) as (supervisor, _):
+        child = supervisor.children["server"]
+        await eventually(lambda: child.reason == "ValueError: not an answer", "the reason is told")
+        sign.touch()
+        await supervisor.all_ready()
+
+
 async def test_stages_stop_from_the_last_to_the_first() -> None:
     specs = [python(name, SLEEP, stage=stage) for stage, name in enumerate(("server", "worker", "app"))]
     async with running(*specs) as (supervisor, recorder):
