@@ -238,8 +238,11 @@ def _group(reply: Any, group: str) -> dict[str, Any]:
 
 async def _processes(manager: CacheManager) -> list[Metric]:
     family = GaugeMetricFamily("stoker_processes", "Processes alive", labels=("component",))
-    for component, count in Counter(
-        info.component for info in await processes(manager) if info.alive
-    ).items():
+    alive = [info for info in await processes(manager) if info.alive]
+    for component, count in Counter(info.component for info in alive).items():
         family.add_metric((component,), count)
-    return [family]
+    leads = any(info.component == "beat" and info.fields.get("leader") == "1" for info in alive)
+    leader = GaugeMetricFamily(
+        "stoker_beat_leader", "Whether a beat leads, and sends what is due", int(leads)
+    )
+    return [family, leader]

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stoker.core import CacheManager, loader
 from stoker.core.counters import DURATION_BOUNDS
-from stoker.core.heartbeat import Heartbeat
+from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, Heartbeat
 from stoker.core.metrics import ProcessCollector, fleet_metrics
 from stoker.core.pauses import pause
 from stoker.core.rates import compute_hit_rates
@@ -102,6 +102,23 @@ async def test_the_fleet_is_read_from_the_server(redis_server: RedisServer, pref
         assert found[of("stoker_events_dead")] == 0
         assert found[of("stoker_log_records")] >= 1
         assert found[of("stoker_processes", component="worker")] == 1
+
+
+async def test_whether_a_beat_leads_is_told(redis_server: RedisServer, prefix: str) -> None:
+    async with make_cache(redis_server, prefix, **TYPES) as cache:
+
+        async def leads() -> float:
+            return samples(await fleet_metrics(cache))[of("stoker_beat_leader")]
+
+        assert await leads() == 0
+        await Heartbeat(cache, "worker", {"leader": 1}, identity="w").beat()
+        await Heartbeat(cache, "beat", {"leader": 0}, identity="standby").beat()
+        assert await leads() == 0
+        await Heartbeat(cache, "beat", {"leader": 1}, identity="leader").beat()
+        assert await leads() == 1
+        name = cache.keys.process("beat", "leader")
+        await cache.link.call("EXPIRE", name, int(KEPT_SECONDS - ALIVE_SECONDS - 1))
+        assert await leads() == 0, "it is dead"
 
 
 async def test_a_fleet_that_nobody_used_yet_has_no_rates(redis_server: RedisServer, prefix: str) -> None:
