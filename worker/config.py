@@ -203,8 +203,8 @@ def _entry(default: dict[str, Any] | None, given: Any) -> Any:
         return given
     below = dict(default)
     if over.get("every") is not None or over.get("cron") is not None:  # one of the two says when
-        below.pop("every", None)
-        below.pop("cron", None)
+        for name in ("every", "cron", "jitter"):  # the default's jitter may be too long for another interval
+            below.pop(name, None)
     return merged(below, over)
 
 

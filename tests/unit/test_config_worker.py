@@ -53,7 +53,16 @@ def test_cron_takes_the_place_of_the_defaults_interval(tmp_path: Path) -> None:
     config = load(tmp_path, 'schedule: {compute_hit_rates: {cron: "*/5 * * * *"}}').value
 
     entry = config.schedule["compute_hit_rates"]
-    assert (entry.every, entry.cron, entry.jitter) == (None, "*/5 * * * *", 1)
+    assert (entry.every, entry.cron, entry.jitter) == (None, "*/5 * * * *", 0)
+
+
+def test_a_shorter_interval_than_the_defaults_jitter_is_right(tmp_path: Path) -> None:
+    text = "compute_hit_rates: {every: 500ms}, sweep: {every: 2m, jitter: 3s}, cleanup_metrics: {expires: 1m}"
+    schedule = load(tmp_path, f"schedule: {{{text}}}").value.schedule
+
+    assert (schedule["compute_hit_rates"].every, schedule["compute_hit_rates"].jitter) == (0.5, 0)
+    assert schedule["sweep"].jitter == 3
+    assert schedule["cleanup_metrics"].jitter == 1, "the default interval keeps its own"
 
 
 def test_another_task_under_a_defaults_name_is_another_entry(tmp_path: Path) -> None:
