@@ -1,7 +1,7 @@
 """Logs: for people on a terminal, JSON lines elsewhere; the same lines from Stoker, Celery and all others.
 
-Each line may carry `trace`, the id that leads from an event to its invalidation and to the reload. It is
-bound with `traced`, and follows the code through `await`.
+Each line may carry `trace`, the id that leads from an event to its invalidation and to the reload. Who binds
+it with structlog's `bound_contextvars` has it on each line written inside, through `await` too.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -69,20 +67,6 @@ def _log_crash(kind: type[BaseException], error: BaseException, trace: Traceback
         sys.__excepthook__(kind, error, trace)
     else:
         logging.getLogger("stoker").critical("crashed: %s", error, exc_info=(kind, error, trace))
-
-
-@contextmanager
-def traced(trace: str | None, **fields: Any) -> Generator[None]:
-    """Put `trace`, and other fields, on each log line that is written inside."""
-    bound = {**fields, **({"trace": trace} if trace else {})}
-    with structlog.contextvars.bound_contextvars(**bound):
-        yield
-
-
-def current_trace() -> str | None:
-    """The trace that `traced` has bound, if any."""
-    trace = structlog.contextvars.get_contextvars().get("trace")
-    return None if trace is None else str(trace)
 
 
 def redact_text(text: str) -> str:
