@@ -199,11 +199,6 @@ class _Work:
             self._run.skipped += 1
             self._run.count("unknown loader")
             self._report(job, error)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            self._fail(job, error)  # the loader gave itself up
         except LinkError as error:
             self._fail(job, error)
             self.stop("server unreachable")

@@ -159,7 +159,7 @@ async def test_one_bad_loader_does_not_stop_a_run(redis_server: RedisServer, pre
         assert FAILURES_IN_A_ROW <= failed < FAILURES_IN_A_ROW + 8
         assert run.reasons == {
             "ConnectionRefusedError": failed,
-            "CancelledError": 3,
+            "LoadCancelledError": 3,
             "unknown loader": 2,
             "no recipe": 1,
             "loader warming.broken keeps failing": FAILURES_IN_A_ROW + 30 - failed,
