@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How long closing the cache may take, in seconds.
+#: How long closing the cache may take, in seconds, and how much of it loads under way have to end.
 CLOSE_SECONDS = 2.0
+LOADS_END_SECONDS = 1.0
 
 
 class Runtime:
@@ -95,7 +96,7 @@ class Runtime:
     async def _close(self) -> None:
         manager, self._manager = self._manager, None
         if manager is not None and self._home is asyncio.get_running_loop():
-            await manager.close()
+            await manager.close(LOADS_END_SECONDS)
 
 
 def bind_runtime(app: Any, runtime: Runtime) -> None:
