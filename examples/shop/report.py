@@ -102,6 +102,7 @@ def build(tally: Tally, truth: Truth, loads: dict[str, int] | None, *, seconds: 
             "publication_to_log_ms": _milliseconds(tally.log_seconds),
         },
         "reads_judged": verdicts.judged,
+        "reads_judged_after_write": verdicts.judged_after_write,
         "stale_after_applied": verdicts.stale_after_applied,
         "stale_before_applied": verdicts.stale_before_applied,
         "stale_examples": verdicts.examples,

@@ -53,6 +53,8 @@ class Verdicts:
     """How many reads were judged, and how many were stale."""
 
     judged: int = 0
+    judged_after_write: int = 0
+    """Of those, reads of products that had a write applied before: only they can be stale."""
     stale_after_applied: int = 0
     """Began after the client had seen the write's record in the log, and returned an older version."""
     stale_before_applied: int = 0
@@ -149,6 +151,7 @@ class Truth:
     def _judge(self, began: float, product: int, version: int) -> None:
         self.verdicts.judged += 1
         applied = _floor(self._applied.get(product), began)
+        self.verdicts.judged_after_write += applied > 0
         if version < applied:
             self.verdicts.stale_after_applied += 1
             if len(self.verdicts.examples) < 5:

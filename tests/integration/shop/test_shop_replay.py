@@ -120,6 +120,7 @@ async def test_no_read_of_the_real_shop_is_stale_after_its_event_was_applied(
     assert report["writes"]["seen_in_log"] == report["writes"]["sent"] > 0
     assert report["writes"]["publication_to_log_ms"]["p50"] >= 0
     assert report["reads_judged"] == 1000
+    assert report["reads_judged_after_write"] > 0
     assert report["stale_after_applied"] == 0, report["stale_examples"]
 
 
