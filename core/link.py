@@ -21,7 +21,7 @@ import hiredis
 from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisError
 
-from stoker.core.errors import LinkError, ReplyError
+from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.redaction import redact_url
 
 logger = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ class Link:
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._reported_down = False
 
     # -- state ------------------------------------------------------------------------------------
@@ -128,13 +129,17 @@ class Link:
     async def connect(self) -> bool:
         """Start keeping the connection; wait for the first attempt and say whether it served."""
         if self._keeper is None:
+            self._loop = asyncio.get_running_loop()
             self._tried.clear()
+        self._check_loop()
+        if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="stoker-link")
         await self._tried.wait()
         return self._ready
 
     async def close(self) -> None:
         """Stop keeping the connection and fail what is under way."""
+        self._check_loop()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -170,6 +175,7 @@ class Link:
     def post(self, command: Command, handler: Handler) -> None:
         """Queue a command; `handler` is called with the reply (or error) inside the read callback."""
         if not self._ready or self._stalled:
+            self._check_loop()
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
         self._post(command, handler)
 
@@ -197,8 +203,16 @@ class Link:
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _check_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop and self._loop is not None:
+            raise UsageError(
+                "this cache was connected on another event loop: make one for each loop, and connect it there"
+            )
+        return loop
+
     def _post(self, command: Command, handler: Handler) -> None:
-        wire = self._wire
+        wire, loop = self._wire, self._check_loop()
         if wire is None:
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
         if len(wire.handlers) >= MAX_PENDING:
@@ -208,7 +222,7 @@ class Link:
         self._buffer.append(packed)
         if not self._flush_due:
             self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_due = False

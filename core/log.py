@@ -86,9 +86,10 @@ class InvalidationLog:
         epoch_start: Where the epoch began, or 0 where its first record has been trimmed away.
     """
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, *, read_only: bool = False) -> None:
         self._link = link
         self._keys = keys
+        self._read_only = read_only
         self.history = History()
         self.kept = KeptInvalidations(self._append, link.wait_ready)
         self.seen = START
@@ -164,13 +165,16 @@ class InvalidationLog:
     def _take(self, check: Check, reply: Any) -> None:
         if isinstance(reply, (LinkError, ReplyError)):
             check.failed = True
-        elif not reply or reply[0][0] != check.since:
-            check.failed = True
-            self.lose()
-        else:
+        elif reply and reply[0][0] == check.since:
             if len(reply) > 1:
                 self._take_records(reply[1:])
             check.complete = len(reply) < CHECK_COUNT
+        elif self._read_only and check.since == b"0-0":
+            self._take_records(reply)  # there was no log to find a place in
+            check.complete = len(reply) < CHECK_COUNT
+        else:
+            check.failed = True
+            self.lose()
 
     def _take_records(self, records: list[Any]) -> None:
         for stream_id, fields in records:
@@ -240,10 +244,18 @@ class InvalidationLog:
             run_id = _run_id(await call("INFO", "server"))
             epoch = secrets.randbits(64) | 1
             group, fence = await call(
-                "EVAL", _OPEN_EPOCH, 2, self._keys.log, self._keys.fence, f"{epoch:016x}", run_id
+                "EVAL",
+                _OPEN_EPOCH,
+                2,
+                self._keys.log,
+                self._keys.fence,
+                f"{epoch:016x}",
+                run_id,
+                "look" if self._read_only else "open",
             )
-            self._epoch = int(group[6:22], 16)
-            if self._epoch == epoch:
+            # Who only looks, and finds no epoch, takes one that no entry has: all are of an older one.
+            self._epoch = int(group[6:22], 16) if group else epoch
+            if self._epoch == epoch and not self._read_only:
                 self.epochs_opened += 1
                 logger.warning("action=epoch_opened epoch=%016x", epoch, extra={"action": "epoch_opened"})
             await self._read_newest(_floor(fence))

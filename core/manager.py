@@ -69,22 +69,28 @@ class CacheManager:
         config: Where the server is, and what the cache types are.
         process: Names this process in metrics; host and process id where not given.
         recording: Whether this process's reads count towards hot keys and hit rates.
+        read_only: For looking: nothing is recorded, and no epoch of the log is opened where there is none.
     """
 
     def __init__(
-        self, config: CacheConfig | None = None, *, process: str | None = None, recording: bool = True
+        self,
+        config: CacheConfig | None = None,
+        *,
+        process: str | None = None,
+        recording: bool = True,
+        read_only: bool = False,
     ) -> None:
         self.config = config or CacheConfig()
         self.keys = Keys(self.config.prefix)
         self.process = process or f"{socket.gethostname()}-{os.getpid()}"
         redis = self.config.redis
         self.link = Link(redis.url, connect_timeout=redis.connect_timeout, timeout=redis.timeout)
-        self.log = InvalidationLog(self.link, self.keys)
+        self.log = InvalidationLog(self.link, self.keys, read_only=read_only)
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
         self.tier = RedisTier(self.link, self.log, self.keys)
         self._loads = Loads(self.config, self.tier, self.log, self.counters)
-        self._recording = Recording(self) if recording else None
+        self._recording = Recording(self) if recording and not read_only else None
         self._reads = 0
         self._owner = next(_OWNERS)
 

@@ -1,11 +1,16 @@
 -- Open a new epoch of the log, unless the log already has one of this very run of the server.
--- KEYS: log, fence.  ARGV: epoch (16 hex digits), the server's run id.
--- Returns the name of the epoch's group, and the fence: "<epoch>:<fence>:<floor>".
+-- KEYS: log, fence.  ARGV: epoch (16 hex digits), the server's run id, "look" to change nothing.
+-- Returns the name of the epoch's group, and the fence: "<epoch>:<fence>:<floor>"; where one would have to be
+-- opened and nothing may change, an empty name.
 -- The epoch lives in the name of a consumer group on the log itself ("epoch:<epoch>:<run id>"): whatever
 -- loses the log (flush, eviction) loses it too, trimming does not, and a restored snapshot brings it back
 -- with the run id it was taken under. The floor is where the log begins by right: at its first record, or at
 -- the last sweep's fence.
 local fence = redis.call('GET', KEYS[2])
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'stream' and kind ~= 'none' then
+  return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is no stream: is the prefix used by another program?')
+end
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 local old = {}
 local floor = ''
@@ -15,7 +20,7 @@ if not groups.err then
     local name = group[2]
     if string.sub(name, 1, 6) == 'epoch:' then
       if string.sub(name, 24) == ARGV[2] and fence and string.sub(fence, 1, 16) == string.sub(name, 7, 22) then
-        if redis.call('XLEN', KEYS[1]) == 0 then
+        if redis.call('XLEN', KEYS[1]) == 0 and ARGV[3] ~= 'look' then
           redis.call('XADD', KEYS[1], '*', '_reason', 'so that readers find their place')
         end
         return {name, fence}
@@ -23,9 +28,8 @@ if not groups.err then
       old[#old + 1] = name
     end
   end
-elseif redis.call('EXISTS', KEYS[1]) == 1 and redis.call('TYPE', KEYS[1]).ok ~= 'stream' then
-  redis.call('UNLINK', KEYS[1])
 end
+if ARGV[3] == 'look' then return {'', fence or ''} end
 local made = redis.call('XLEN', KEYS[1]) == 0
 local id = redis.call('XADD', KEYS[1], '*', 'epoch', ARGV[1])
 if made then floor = id end

@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
-from stoker.core import CacheConfig, CacheManager, Key, Tag
+from stoker.core import CacheConfig, CacheManager, Key, Tag, UsageError
 from stoker.core.errors import LinkError
+from stoker.core.explain import explain
 from stoker.core.flights import LoadCancelledError
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
@@ -356,3 +357,44 @@ async def test_what_survived_a_restart_is_still_obeyed(own_redis_server: RedisSe
             assert await new.get_or_load("db_query", "alive", source.load) == 1, (
                 "stale, while it is loaded again"
             )
+
+
+def test_another_event_loop_is_told_apart_from_an_outage(own_redis_server: RedisServer) -> None:
+    cache = make(own_redis_server)
+
+    async def connect() -> None:
+        await cache.connect()
+        assert await cache.set("db_query", "k", 1)
+
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        one.run(connect())
+        for call in (cache.get("db_query", "k"), cache.set("db_query", "k", 2), cache.close()):
+            with pytest.raises(UsageError, match="another event loop"):
+                other.run(call)
+        one.run(cache.close())
+
+
+async def test_who_only_looks_changes_nothing(own_redis_server: RedisServer) -> None:
+    client = own_redis_server.client()
+    config = CacheConfig.model_validate(
+        {"prefix": "t", "redis": {"url": own_redis_server.url, "timeout": 10, "connect_timeout": 5}}
+    )
+    async with CacheManager(config, read_only=True) as looker:
+        assert (await explain(looker, "db_query", "k")).state == "absent"
+        assert client.keys("*") == []
+        async with make(own_redis_server) as cache:
+            await cache.set("db_query", "k", 1)
+            answer = await explain(looker, "db_query", "k")
+            assert answer.state in {"fresh", "stale"}
+            await cache.invalidate(Key("db_query", "k"))
+            assert (await explain(looker, "db_query", "k")).state == "dead"
+
+
+async def test_a_key_of_another_program_is_left_alone_and_named(own_redis_server: RedisServer) -> None:
+    client = own_redis_server.client()
+    client.set("t:log", "precious")
+    async with make(own_redis_server) as cache:
+        assert not cache.link.ready
+        assert "t:log is no stream" in cache.link.last_error
+        assert await cache.get("db_query", "k") is None
+    assert client.get("t:log") == b"precious"
