@@ -10,6 +10,7 @@ A scope is one of `{"type", "key"}`, `{"tag"}`, `{"type"}`, `{"type", "pattern"}
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from stoker.core.errors import EventError, LinkError, ReplyError, UsageError
+from stoker.core.keys import check_text
 from stoker.core.log import Receipt
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type, check_scope
 
@@ -37,7 +39,7 @@ MAX_STREAM_EVENTS = 1_000_000
 MAX_TRACE_LENGTH = 32 * 1024
 
 
-class _RawScope(msgspec.Struct, forbid_unknown_fields=True):
+class _RawScope(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     type: str | None = None
     key: str | int | None = None
     tag: str | None = None
@@ -45,7 +47,7 @@ class _RawScope(msgspec.Struct, forbid_unknown_fields=True):
     everything: bool | None = None
 
 
-class _RawEvent(msgspec.Struct, forbid_unknown_fields=True):
+class _RawEvent(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     scopes: list[_RawScope]
     id: str | None = None
     source: str | None = None
@@ -65,9 +67,20 @@ class Event(msgspec.Struct, frozen=True):
     reason: str | None = None
 
     def pack(self) -> bytes:
-        """Return the JSON form."""
+        """Return the JSON form.
+
+        Raises:
+            UsageError: No consumer would accept it.
+        """
+        _check_count(self.scopes)
+        for scope in self.scopes:
+            check_scope(scope)
+        for name, text in (("id", self.id), ("source", self.source), ("reason", self.reason)):
+            _check_note(name, text)
         raw = _RawEvent([_to_raw(scope) for scope in self.scopes], self.id, self.source, self.reason)
-        return msgspec.json.encode({k: v for k, v in msgspec.to_builtins(raw).items() if v is not None})
+        packed = msgspec.json.encode(raw)
+        _check_size(packed)
+        return packed
 
 
 def make_event(
@@ -76,13 +89,12 @@ def make_event(
     """Make an event; it gets an id where none is given.
 
     Raises:
-        UsageError: There is no scope, or one that can't be written.
+        UsageError: No consumer would accept it: no scope or too many, one that can't be written, a note
+            that is empty or too long, a comma in the id, more than `MAX_EVENT_BYTES`.
     """
-    if not 0 < len(scopes) <= MAX_EVENT_SCOPES:
-        raise UsageError(f"an event names 1 to {MAX_EVENT_SCOPES} scopes, not {len(scopes)}")
-    for scope in scopes:
-        check_scope(scope)
-    return Event(event_id or uuid.uuid4().hex, scopes, source, reason)
+    event = Event(uuid.uuid4().hex if event_id is None else event_id, scopes, source, reason)
+    event.pack()  # raises what `publish` would: here, where the mistake is
+    return event
 
 
 def parse_event(raw: bytes, *, fallback_id: str | None = None) -> Event:
@@ -95,15 +107,16 @@ def parse_event(raw: bytes, *, fallback_id: str | None = None) -> Event:
     Raises:
         EventError: What is wrong, with the field.
     """
-    if len(raw) > MAX_EVENT_BYTES:
-        raise EventError(f"{len(raw)} bytes are more than an event may have ({MAX_EVENT_BYTES})")
     try:
+        _check_size(raw)
         event = _DECODER.decode(raw)
+        json.loads(raw, object_pairs_hook=_check_names, parse_int=str)
         for name in ("id", "source", "reason"):
             _check_note(name, getattr(event, name))
-        if not 0 < len(event.scopes) <= MAX_EVENT_SCOPES:
-            raise EventError(f"scopes: an event names 1 to {MAX_EVENT_SCOPES}, not {len(event.scopes)}")
+        _check_count(event.scopes)
         scopes = tuple(_from_raw(number, scope) for number, scope in enumerate(event.scopes))
+    except UsageError as error:
+        raise EventError(str(error)) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EventError(f"no event: {error}") from None
     return Event(event.id or fallback_id or uuid.uuid4().hex, scopes, event.source, event.reason)
@@ -130,23 +143,52 @@ async def publish(manager: CacheManager, event: Event) -> str | None:
     """Put an event on the stream; return its id there, or None when the server is away.
 
     `invalidate` is the surer way for a service that has a `CacheManager`: it is acknowledged.
+
+    Raises:
+        UsageError: It is no event, or one that no consumer would accept.
     """
+    packed = _pack(event)
     try:
         stream_id: bytes = await manager.link.call(
-            "XADD", manager.keys.events, "MAXLEN", "~", MAX_STREAM_EVENTS, "*", "d", event.pack()
+            "XADD", manager.keys.events, "MAXLEN", "~", MAX_STREAM_EVENTS, "*", "d", packed
         )
     except (LinkError, ReplyError):
         return None
     return stream_id.decode()
 
 
+def _pack(event: object) -> bytes:
+    if not isinstance(event, Event):
+        raise UsageError(f"{event!r:.100} is no event: make one with make_event(scope, …)")
+    return event.pack()
+
+
+def _check_size(packed: bytes) -> None:
+    if len(packed) > MAX_EVENT_BYTES:
+        raise UsageError(f"{len(packed)} bytes are more than an event may have ({MAX_EVENT_BYTES})")
+
+
+def _check_count(scopes: Sequence[object]) -> None:
+    if not 0 < len(scopes) <= MAX_EVENT_SCOPES:
+        raise UsageError(f"scopes: an event names 1 to {MAX_EVENT_SCOPES}, not {len(scopes)}")
+
+
 def _check_note(name: str, text: str | None) -> None:
     if text is None:
         return
+    check_text(name, text)
     if not 0 < len(text) <= MAX_NOTE_LENGTH:
-        raise EventError(f"{name}: 1 to {MAX_NOTE_LENGTH} characters, not {len(text)}")
+        raise UsageError(f"{name}: 1 to {MAX_NOTE_LENGTH} characters, not {len(text)}")
     if name == "id" and ("," in text or not text.isprintable()):
-        raise EventError("id: no commas and no control characters")
+        raise UsageError("id: no commas and no control characters")
+
+
+def _check_names(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object that gives a name twice: of two scopes one would be lost without a word."""
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice}: given twice in one object")
 
 
 def _from_raw(number: int, raw: _RawScope) -> Scope:

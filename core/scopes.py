@@ -73,6 +73,11 @@ def check_scope(scope: Scope) -> Scope:
                 raise UsageError(f"a pattern has 1 to {MAX_PATTERN_LENGTH} characters, not {len(pattern)}")
         case Everything():
             pass
+        case _:
+            raise UsageError(
+                f"{scope!r:.100} is no scope: give Key(type, key), Tag(tag), Type(type), "
+                "Pattern(type, pattern) or Everything()"
+            )
     return scope
 
 

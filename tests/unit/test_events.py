@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.errors import EventError
+from stoker.core.errors import EventError, UsageError
 from stoker.core.events import MAX_EVENT_BYTES, make_event, parse_event
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 
@@ -79,6 +79,9 @@ def test_an_event_without_an_id_gets_its_place_on_the_stream() -> None:
         (as_json(scopes=[{"tag": "a"}], id="x" * 201), "id: 1 to"),
         (as_json(scopes=[{"tag": "a"}], urgent=True), "urgent"),
         (as_json(scopes=[{"tag": "a"}] * 1001), "names 1 to"),
+        (b'{"scopes": [{"tag": "a", "tag": "b"}]}', "tag: given twice"),
+        (b'{"scopes": [{"tag": "a"}], "scopes": [{"tag": "b"}]}', "scopes: given twice"),
+        (b'{"scopes": [{"tag": "a", "\\u0074ag": "b"}]}', "tag: given twice"),
         (b" " * (MAX_EVENT_BYTES + 1), "more than an event may have"),
         (b"[" * 60_000, "no event"),
     ],
@@ -86,6 +89,40 @@ def test_an_event_without_an_id_gets_its_place_on_the_stream() -> None:
 def test_what_is_wrong_is_said(raw: bytes, says: str) -> None:
     with pytest.raises(EventError, match=says):
         parse_event(raw)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"event_id": "a,b"}, "id: no commas"),
+        ({"event_id": "a\nb"}, "id: no commas"),
+        ({"event_id": ""}, "id: 1 to"),
+        ({"event_id": 5}, "id is a str"),
+        ({"source": "x" * 5_000}, "source: 1 to"),
+        ({"source": "\ud800"}, "source can't hold half a surrogate"),
+        ({"reason": ""}, "reason: 1 to"),
+        ({"reason": "\udfff"}, "reason can't hold half a surrogate"),
+    ],
+)
+def test_what_a_consumer_would_refuse_is_refused_when_it_is_made(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        make_event(Tag("a"), **given)
+
+
+def test_what_is_too_large_or_names_nothing_is_refused_when_it_is_made() -> None:
+    with pytest.raises(UsageError, match="more than an event may have"):
+        make_event(*(Key("product", f"{number}" * 120) for number in range(100, 300)))
+    with pytest.raises(UsageError, match="names 1 to"):
+        make_event()
+    with pytest.raises(UsageError, match="'x' is no scope: give Key"):
+        make_event("x")  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=210), st.text(max_size=210))
+def test_what_is_made_is_accepted(event_id: str, reason: str) -> None:
+    with contextlib.suppress(UsageError):
+        event = make_event(Tag("a"), event_id=event_id, reason=reason)
+        assert parse_event(event.pack()) == event
 
 
 @given(st.binary(max_size=200))

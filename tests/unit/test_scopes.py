@@ -65,6 +65,12 @@ def test_what_cannot_be_written_is_refused(scope: object) -> None:
         check_scope(scope)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("scope", [None, "product:1", Everything, [Tag("a")]])
+def test_what_is_no_scope_is_told_what_one_is(scope: object) -> None:
+    with pytest.raises(UsageError, match=r"is no scope: give Key\(type, key\), Tag"):
+        check_scope(scope)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("glob", "matches", "differs"),
     [
