@@ -15,6 +15,7 @@ from stoker.core.explain import Explanation, Record
 from stoker.core.explain import explain as explain_key
 from stoker.core.heartbeat import ProcessInfo, processes
 from stoker.core.hotkeys import HotKey, ranking
+from stoker.core.keys import check_key
 from stoker.core.pauses import paused
 from stoker.core.rates import WINDOWS, HitRate, compute_hit_rates
 from stoker.core.runs import RunRecord, recent_runs
@@ -207,6 +208,7 @@ def _loader(item: HotKey) -> Text:
 def explain(cache_type: str, key: str, *, with_value: bool, as_json: bool) -> None:
     """Explain what is stored of a key: born, dead or alive, and by which record of the log."""
     config = loaded_config().value
+    check_key(key)
     found = run_async(_explain(config, cache_type, key))
     if as_json:
         fields = asdict(found)

@@ -8,11 +8,13 @@ import urllib.request
 
 import click
 
+from stoker.worker.cli.arguments import SecondsRange
+
 
 @click.command()
 @click.argument("url")
 @click.option(
-    "--timeout", default=3.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds to wait."
+    "--timeout", default=3.0, show_default=True, type=SecondsRange(min=0.1), help="Seconds to wait."
 )
 def health(url: str, timeout: float) -> None:
     """Ask a component for its health: exit code 0 if it is well, else 1 and the reasons.

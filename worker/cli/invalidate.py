@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 
 import click
@@ -11,6 +10,7 @@ from stoker.core.errors import ReplyError
 from stoker.core.explain import count_hit
 from stoker.core.log import Receipt
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type, check_scope, describe_scope
+from stoker.worker.cli.arguments import check_reason, user_name
 from stoker.worker.cli.setup import config_option, connected, json_option, loaded_config, run_async
 from stoker.worker.cli.show import progress, write_json
 from stoker.worker.config import StokerConfig
@@ -23,7 +23,7 @@ from stoker.worker.config import StokerConfig
 @click.option("--pattern", "patterns", multiple=True, metavar="TYPE:GLOB", help="Keys of a type that match.")
 @click.option("--everything", is_flag=True, help="All entries of all types.")
 @click.option("--dry-run", is_flag=True, help="Count what would be hit, and change nothing.")
-@click.option("--reason", metavar="TEXT", help="For the audit trail.")
+@click.option("--reason", metavar="TEXT", callback=check_reason, help="For the audit trail.")
 @config_option
 @json_option
 def invalidate(
@@ -78,17 +78,10 @@ def _check(scope: Scope, config: StokerConfig) -> None:
 
 async def _invalidate(config: StokerConfig, scopes: Sequence[Scope], reason: str | None) -> Receipt:
     async with connected(config) as manager:
-        receipt = await manager.invalidate(*scopes, by=f"cli:{_user()}", reason=reason)
+        receipt = await manager.invalidate(*scopes, by=f"cli:{user_name()}", reason=reason)
         if not receipt.acknowledged:
             raise ReplyError("the invalidation does not stand in the log: the server did not take it")
         return receipt
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return "?"
 
 
 async def _dry_run(config: StokerConfig, scopes: Sequence[Scope]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 
 import click
@@ -15,6 +14,7 @@ from stoker.core.pauses import resume as resume_type
 from stoker.core.warming import WarmRun
 from stoker.core.warming import warm as warm_type
 from stoker.schedules.plan import warmable
+from stoker.worker.cli.arguments import SecondsRange, check_reason, user_name
 from stoker.worker.cli.setup import config_option, connected, json_option, loaded_config, run_async
 from stoker.worker.cli.show import progress, seconds, write_json
 from stoker.worker.config import StokerConfig
@@ -27,9 +27,7 @@ class NotWarmedError(StokerError):
 @click.command()
 @click.argument("cache_type", metavar="TYPE")
 @click.option("--limit", type=click.IntRange(min=1), help="Consider so many of the hottest keys.")
-@click.option(
-    "--seconds", "limit_seconds", type=click.FloatRange(min=0.1), help="Start no load later than this."
-)
+@click.option("--seconds", "limit_seconds", type=SecondsRange(min=0.1), help="Start no load later than this.")
 @config_option
 @json_option
 def warm(cache_type: str, limit: int | None, limit_seconds: float | None, *, as_json: bool) -> None:
@@ -72,7 +70,12 @@ async def _warm(config: StokerConfig, cache_type: str, limit: int | None, within
 
 @click.command()
 @click.argument("types", nargs=-1, metavar="[TYPE]...")
-@click.option("--reason", metavar="TEXT", help="Shown by stats and metrics; who and when, if not given.")
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    callback=check_reason,
+    help="Shown by stats and metrics; who, if not given.",
+)
 @config_option
 def pause(types: tuple[str, ...], reason: str | None) -> None:
     """Pause the warming of types, of all if none is named.
@@ -81,7 +84,7 @@ def pause(types: tuple[str, ...], reason: str | None) -> None:
     """
     config = loaded_config().value
     named = types or tuple(warmable(config))
-    run_async(_pause(config, named, reason or f"by {getpass.getuser()}"))
+    run_async(_pause(config, named, reason or f"by {user_name()}"))
     click.echo(f"{click.style('paused', fg='yellow')}  {', '.join(named)}")
 
 
