@@ -131,17 +131,13 @@ def test_any_bytes_are_an_event_or_an_event_error(raw: bytes) -> None:
         parse_event(raw)
 
 
+def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["id", "scopes", "type", "key", "tag", "pattern", "everything"])
+    return st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4)
+
+
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["id", "scopes", "type", "key", "tag", "pattern", "everything"]),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=12,
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5), containers, max_leaves=12
 )
 
 
