@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal
 
@@ -17,6 +19,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from stoker.core.redaction import HIDDEN, is_secret_name, redact_url
+from stoker.worker.config import LogsConfig
 
 Format = Literal["auto", "console", "json"]
 
@@ -59,6 +62,25 @@ def configure(format: Format = "auto", level: str = "info", *, component: str = 
         logging.getLogger(name).setLevel(least)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_crash
+
+
+@contextmanager
+def calm(config: LogsConfig) -> Generator[None]:
+    """Let commands that show a result to a person show that, and of the library's logs errors alone.
+
+    A level that somebody has set (`STOKER_LOGS__LEVEL=debug`) holds.
+    """
+    if "level" in config.model_fields_set:
+        configure(config.format, config.level, component="cli")
+        yield
+        return
+    library = logging.getLogger("stoker.core")
+    before = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        library.setLevel(before)
 
 
 def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

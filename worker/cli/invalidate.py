@@ -6,14 +6,29 @@ from collections.abc import Sequence
 
 import click
 
-from stoker.core.errors import ReplyError
+from stoker.core.errors import StokerError
 from stoker.core.explain import count_hit
 from stoker.core.log import Receipt
-from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type, check_scope, describe_scope
+from stoker.core.manager import CacheManager
+from stoker.core.scopes import (
+    Everything,
+    Key,
+    Pattern,
+    Scope,
+    Tag,
+    Type,
+    check_scope,
+    describe_scope,
+    to_fields,
+)
 from stoker.worker.cli.arguments import check_reason, user_name
 from stoker.worker.cli.setup import config_option, connected, json_option, loaded_config, run_async
 from stoker.worker.cli.show import progress, write_json
 from stoker.worker.config import StokerConfig
+
+
+class NotInvalidatedError(StokerError):
+    """The invalidation does not stand in the log; the message says what to do."""
 
 
 @click.command()
@@ -78,10 +93,24 @@ def _check(scope: Scope, config: StokerConfig) -> None:
 
 async def _invalidate(config: StokerConfig, scopes: Sequence[Scope], reason: str | None) -> Receipt:
     async with connected(config) as manager:
-        receipt = await manager.invalidate(*scopes, by=f"cli:{user_name()}", reason=reason)
-        if not receipt.acknowledged:
-            raise ReplyError("the invalidation does not stand in the log: the server did not take it")
-        return receipt
+        by = f"cli:{user_name()}"
+        receipt = await manager.log.append(scopes, by=by, reason=reason, keep=False)
+        return receipt if receipt.acknowledged else await _try_again(manager, scopes, by, reason)
+
+
+async def _try_again(manager: CacheManager, scopes: Sequence[Scope], by: str, reason: str | None) -> Receipt:
+    """Append once more, to be told why the server does not take it.
+
+    Raises:
+        ReplyError: It refuses.
+        LinkError: It does not answer.
+        NotInvalidatedError: Somebody keeps removing the log.
+    """
+    notes = ("_by", by, *(("_reason", reason) if reason else ()))
+    log_id = await manager.link.call("XADD", manager.keys.log, "NOMKSTREAM", "*", *to_fields(scopes), *notes)
+    if log_id is None:
+        raise NotInvalidatedError("nothing was invalidated: the log is gone; `stoker doctor` tells more")
+    return Receipt(log_id.decode())
 
 
 async def _dry_run(config: StokerConfig, scopes: Sequence[Scope]) -> int:

@@ -15,10 +15,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from stoker.core.config import Loaded, load_config
-from stoker.core.errors import StokerError
+from stoker.core.errors import ReplyError, StokerError
 from stoker.core.manager import CacheManager
 from stoker.core.redaction import redact_url
+from stoker.worker import logs
 from stoker.worker.config import StokerConfig
+from stoker.worker.refusals import is_refusal, remedy
 from stoker.worker.running import running_server
 
 T = TypeVar("T")
@@ -30,6 +32,10 @@ PATIENCE_SECONDS = 5.0
 
 class UnreachableError(StokerError):
     """The server does not answer; the message says which one and what to do."""
+
+
+class RefusedError(StokerError):
+    """The server answers, but refuses; the message says which one, why and what to do."""
 
 
 def _remember(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -79,6 +85,7 @@ async def connected(config: StokerConfig) -> AsyncGenerator[CacheManager]:
 
     Raises:
         UnreachableError: The server does not answer.
+        RefusedError: It answers, but refuses what the block asks of it.
     """
     await _reach(config)
     patient = config.redis.model_copy(
@@ -89,9 +96,12 @@ async def connected(config: StokerConfig) -> AsyncGenerator[CacheManager]:
     )
     manager = CacheManager(config.model_copy(update={"redis": patient}), process="cli", recording=False)
     try:
-        if not await manager.connect():
-            raise _unreachable(config, manager.link.last_error)
-        yield manager
+        with logs.calm(config.logs):
+            if not await manager.connect():
+                raise _trouble(config, manager.link.last_error)
+            yield manager
+    except ReplyError as error:
+        raise _trouble(config, str(error)) from None
     finally:
         await manager.close()
 
@@ -108,15 +118,18 @@ async def _reach(config: StokerConfig) -> None:
     try:
         await client.ping()
     except (redis.RedisError, OSError) as error:
-        raise _unreachable(config, str(error)) from None
+        raise _trouble(config, str(error)) from None
     finally:
         await client.aclose()
 
 
-def _unreachable(config: StokerConfig, reason: str) -> UnreachableError:
+def _trouble(config: StokerConfig, reason: str) -> StokerError:
+    where, told = redact_url(config.redis.url), reason.rstrip(".")
+    if is_refusal(reason):
+        what_to_do = remedy(reason, config.prefix) or "`stoker doctor` tells more"
+        return RefusedError(f"{where} answers, but refuses: {told}; {what_to_do}")
     return UnreachableError(
-        f"{redact_url(config.redis.url)} is not reachable ({reason.rstrip('.')}): "
-        "start it, set redis.url, or ask `stoker doctor`"
+        f"{where} is not reachable ({told}): start it, set redis.url, or ask `stoker doctor`"
     )
 
 
