@@ -7,6 +7,7 @@ earlier than they looked at the log, or if nothing it depends on was invalidated
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,20 @@ from typing import Any
 from stoker.core.errors import StokerError
 from stoker.core.log import InvalidationLog
 
+logger = logging.getLogger(__name__)
+
+#: What a cancelled load may take to end when the cache is closed, in seconds: at least, and at most.
+SHORTEST_GRACE_SECONDS = 0.05
+LONGEST_GRACE_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The result of a load."""
 
     value: Any
-    tags: tuple[bytes, ...]
+    tags: tuple[bytes, ...] | None
+    """None where they could not be told: then nobody knows what it depends on."""
     stored: bool
     seconds: float
     """What the loader took."""
@@ -86,12 +94,26 @@ class Flights:
             self._start(cache_type, key, start)
 
     async def close(self, timeout: float) -> None:
-        """Let loads under way end within `timeout` seconds; cancel those that don't."""
+        """Let loads under way end within `timeout` seconds; cancel those that don't.
+
+        A loader that goes on although it was cancelled is given up after as long again, 1 s at most.
+        """
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
-        for task in self._tasks:
+        cancelled = set(self._tasks)
+        if not cancelled:
+            return
+        for task in cancelled:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        grace = min(max(timeout, SHORTEST_GRACE_SECONDS), LONGEST_GRACE_SECONDS)
+        _, left = await asyncio.wait(cancelled, timeout=grace)
+        if left:
+            logger.error(
+                "action=loads_abandoned count=%d first=%s",
+                len(left),
+                min(task.get_name() for task in left),
+                extra={"action": "loads_abandoned", "count": len(left)},
+            )
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -101,7 +123,7 @@ class Flights:
         flight: Flight,
         cache_type: str,
         key: str,
-        tags: tuple[bytes, ...],
+        tags: tuple[bytes, ...] | None,
         epoch: int,
         at: int,
         kept: int,
@@ -110,6 +132,8 @@ class Flights:
             return False
         if flight.known >= at:
             return True
+        if tags is None:
+            return False
         log = self._log
         known_from = max(log.history.horizon, log.history.swept)
         return flight.born >= known_from and not log.killer(cache_type, key, tags, flight.born)

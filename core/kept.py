@@ -58,6 +58,8 @@ class KeptInvalidations:
         self._overlay = History()
         self._drain: asyncio.Task[None] | None = None
         self._refused = False
+        self._closed = False
+        self._told_lost = False
         self.total = 0
         """Calls whose invalidations were kept so far."""
 
@@ -65,7 +67,10 @@ class KeptInvalidations:
         return sum(len(record.scopes) for record in self._records)
 
     def add(self, scopes: Sequence[Scope], notes: Notes) -> None:
-        """Keep invalidations, and try to append them in the background."""
+        """Keep invalidations, and try to append them in the background.
+
+        After `close` nothing is tried any more: they are obeyed here, and said to be lost.
+        """
         self.total += 1
         self._records.append(_Record(scopes, notes))
         if len(self) > MAX_KEPT_SCOPES:
@@ -78,19 +83,37 @@ class KeptInvalidations:
                 extra={"action": "kept_widened", "scopes": len(wider)},
             )
         self._overlay.add(NOT_YET, [text.encode() for text in to_fields(scopes)])
-        if self._drain is None or self._drain.done():
-            self._drain = asyncio.create_task(self._append_all(), name="stoker-kept-invalidations")
+        if self._closed:
+            self._tell_lost()
+        else:
+            self._start()
+
+    def open(self) -> None:
+        """Go on after `close`, with what is still kept."""
+        self._closed = self._told_lost = False
+        if self._records:
+            self._start()
 
     def killer(self, cache_type: str, key: str, tags: Sequence[bytes]) -> int:
         """`NOT_YET` when one of them names the entry, else 0."""
         return self._overlay.killer(cache_type, key, tags, START) if self._records else START
 
     async def close(self) -> None:
-        """Give up what could not be appended, and say so."""
+        """Give up what could not be appended, and say so once."""
+        self._closed = True
         if self._drain is not None:
             self._drain.cancel()
             await asyncio.gather(self._drain, return_exceptions=True)
         if self._records:
+            self._tell_lost()
+
+    def _start(self) -> None:
+        if self._drain is None or self._drain.done():
+            self._drain = asyncio.create_task(self._append_all(), name="stoker-kept-invalidations")
+
+    def _tell_lost(self) -> None:
+        if not self._told_lost:
+            self._told_lost = True
             logger.error("action=kept_lost scopes=%d", len(self), extra={"action": "kept_lost"})
 
     async def _append_all(self) -> None:

@@ -52,6 +52,7 @@ class Loads:
         self._counters = counters
         self._flights = Flights(log)
         self._unstorable: set[tuple[str, str]] = set()
+        self._untaggable: set[str] = set()
 
     async def run(self, load: Load) -> Loaded:
         """Load, or join a load under way that may serve this caller.
@@ -86,17 +87,40 @@ class Loads:
         try:
             async with asyncio.timeout(self._config.types[load.cache_type].load_timeout):
                 value = await load.function(*load.args, **load.kwargs)
-            tags = encode_tags(spec.tags(value)) if spec and spec.tags and value is not None else ()
         except Exception:
             counters.load_failures += 1
             raise
         seconds = time.perf_counter() - began
         counters.durations["load"].observe(seconds)
         ttl = spec.ttl if spec else None
-        stored = await self.store(load.cache_type, load.key, value, tags, epoch, born, ttl=ttl)
+        tags = self._tags_of(load, value)
+        stored = tags is not None and await self.store(
+            load.cache_type, load.key, value, tags, epoch, born, ttl=ttl
+        )
         if load.killer:
             self._tell_reload(load, seconds)
         return Loaded(value, tags, stored, seconds)
+
+    def _tags_of(self, load: Load, value: Any) -> tuple[bytes, ...] | None:
+        """The value's tags; None when its loader can't tell them: the value is returned, and not stored."""
+        spec = load.spec
+        if spec is None or spec.tags is None or value is None:
+            return ()
+        try:
+            return encode_tags(spec.tags(value))
+        except Exception as error:  # noqa: BLE001  somebody else's function; the value itself is good
+            self._counters.of(load.cache_type).unstorable += 1
+            if spec.name not in self._untaggable:
+                self._untaggable.add(spec.name)
+                logger.warning(
+                    "action=untaggable cache_type=%s loader=%s reason=%s: %s",
+                    load.cache_type,
+                    spec.name,
+                    type(error).__name__,
+                    error,
+                    extra={"action": "untaggable", "loader": spec.name},
+                )
+            return None
 
     async def store(
         self,
