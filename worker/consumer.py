@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio
@@ -20,8 +20,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from stoker.core import CacheManager
-from stoker.core.errors import EventError, LinkError, StokerError
-from stoker.core.events import MAX_EVENT_BYTES, Event, apply_events, parse_event
+from stoker.core.errors import LinkError, StokerError
+from stoker.core.events import Event, apply_events, parse_event
+from stoker.core.scopes import Key, Pattern, Type
+from stoker.worker.messages import Batch, Message, parse_entries, sort_messages
 from stoker.worker.unread import Id, look, loss, settle
 
 logger = logging.getLogger(__name__)
@@ -29,9 +31,11 @@ logger = logging.getLogger(__name__)
 #: Ids of a batch's events that its line in the log names.
 TOLD_EVENTS = 20
 
-#: Malformed events that are kept, the newest; and how much of each reason, in characters.
+#: Malformed events that are kept, the newest.
 DEAD_KEPT = 10_000
-DEAD_REASON_LENGTH = 500
+
+#: Unknown types that are warned about, each once.
+TOLD_TYPES = 100
 
 #: Messages of a peer that hasn't acknowledged for so long are taken over, in seconds.
 CLAIM_AFTER_SECONDS = 15.0
@@ -61,9 +65,6 @@ for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
 end
 return 1
 """
-
-Message = tuple[bytes, dict[bytes, bytes] | None]
-"""Id and fields as read; no fields when the message was removed from the stream since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class ConsumerHealth:
     """Malformed ones that were set aside since the start."""
     lost: int = 0
     """Messages that were removed from the stream before they were applied."""
+    unknown_types: int = 0
+    """Events that named a type which isn't configured here; they were applied all the same."""
     batches: int = 0
     retries: int = 0
     """Failures since the start after which was tried again."""
@@ -115,23 +118,13 @@ class ConsumerHealth:
     def details(self) -> dict[str, str | int | float]:
         """Return what a heartbeat tells of it."""
         counts = {"applied": self.applied, "dead": self.dead, "lost": self.lost, "retries": self.retries}
+        counts["unknown_types"] = self.unknown_types
         return {
             **{f"events_{name}": value for name, value in counts.items()},
             "events_held": self.held,
             "events_lag": "" if self.lag is None else self.lag,
             "events_problem": self.problem or "",
         }
-
-
-@dataclass(slots=True)
-class _Sorted:
-    """A batch, told apart."""
-
-    ids: list[bytes] = field(default_factory=list[bytes])
-    events: list[Event] = field(default_factory=list[Event])
-    dead: list[tuple[bytes, bytes, str]] = field(default_factory=list[tuple[bytes, bytes, str]])
-    """Id, bytes and reason of each malformed message."""
-    lost: list[bytes] = field(default_factory=list[bytes])
 
 
 class EventConsumer:
@@ -148,6 +141,7 @@ class EventConsumer:
         self._manager = manager
         self._next_claim = 0.0
         self._told: tuple[Id, Id] | None = None
+        self._told_types: set[str] = set()
 
     async def run(self) -> None:
         """Read and apply until cancelled; whatever fails is tried again, later and later."""
@@ -181,13 +175,15 @@ class EventConsumer:
 
     async def _serve(self) -> None:
         manager = await self._manager()
-        client = redis.asyncio.Redis.from_url(
+        client: Any = redis.asyncio.Redis.from_url(
             self.subscription.url,
             protocol=2,
             socket_timeout=None,  # each operation has a limit around it: this one swallows cancellations
             socket_connect_timeout=REPLY_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
+        for command in ("XREADGROUP", "XAUTOCLAIM"):  # a dict would lose a field that is there twice
+            client.set_response_callback(command, _as_it_is)
         async with client:
             await self._ensure_group(client)
             await self._replay_own(client, manager)
@@ -221,7 +217,7 @@ class EventConsumer:
         if self.health.problem is not None:
             logger.info("action=consumer_resumed", extra={"action": "consumer_resumed"})
             self.health.problem = None
-        return list(reply[0][1]) if reply else []
+        return parse_entries(reply[0][1]) if reply else []
 
     async def _claim(self, client: Any, manager: CacheManager) -> None:
         """Take over what dead peers hold."""
@@ -235,7 +231,7 @@ class EventConsumer:
             reply = await _limited(
                 client.xautoclaim(at.stream, at.group, at.name, idle, start, count=at.batch)
             )
-            start, messages = reply[0], list(reply[1])
+            start, messages = reply[0], parse_entries(reply[1])
             gone: list[bytes] = reply[2] if len(reply) > 2 else []
             messages += [(message_id, None) for message_id in gone]
             if messages:
@@ -273,9 +269,10 @@ class EventConsumer:
         if not messages:
             return
         self.health.held = len(messages)
-        batch = _sort(messages)
+        batch = sort_messages(messages)
         lost = [_lost_event(batch.lost[-1], len(batch.lost))] if batch.lost else []
         await self._append(manager, [*batch.events, *lost])
+        self._tell_unknown_types(batch.events, manager.config.types)
         await _limited(self._settle(client, batch))
         self.health.held = 0
         self.health.batches += 1
@@ -295,42 +292,38 @@ class EventConsumer:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         return None
 
-    async def _settle(self, client: Any, batch: _Sorted) -> None:
+    async def _settle(self, client: Any, batch: Batch) -> None:
         """Acknowledge a batch, and set its malformed messages aside, in one step."""
         at = self.subscription
         async with client.pipeline(transaction=True) as together:
-            for message_id, raw, reason in batch.dead:
-                fields = {"d": raw, "reason": reason, "id": message_id, "stream": at.stream}
-                together.xadd(at.dead, fields, maxlen=DEAD_KEPT, approximate=True)
+            for dead in batch.dead:
+                flat = dead.to_fields(at.stream)
+                together.execute_command("XADD", at.dead, "MAXLEN", "~", DEAD_KEPT, "*", *flat)
             together.xack(at.stream, at.group, *batch.ids)
             await together.execute()
-        for message_id, _, reason in batch.dead:
+        for dead in batch.dead:
             logger.warning(
                 "action=event_malformed id=%s reason=%s",
-                message_id.decode(),
-                reason,
-                extra={"action": "event_malformed", "id": message_id.decode()},
+                dead.id.decode(),
+                dead.reason,
+                extra={"action": "event_malformed", "id": dead.id.decode()},
             )
 
-
-def _sort(messages: Sequence[Message]) -> _Sorted:
-    """Tell a batch's events from malformed messages, and from ones that are gone."""
-    batch = _Sorted()
-    for message_id, fields in messages:
-        batch.ids.append(message_id)
-        if not fields:
-            batch.lost.append(message_id)
-            continue
-        raw = fields.get(b"d")
-        if raw is None:
-            named = ", ".join(name[:40].decode(errors="replace") for name in list(fields)[:5])
-            batch.dead.append((message_id, b"", f"no field d with the event's JSON, but {named}"))
-            continue
-        try:
-            batch.events.append(parse_event(raw, fallback_id=message_id.decode()))
-        except EventError as error:
-            batch.dead.append((message_id, raw[:MAX_EVENT_BYTES], str(error)[:DEAD_REASON_LENGTH]))
-    return batch
+    def _tell_unknown_types(self, events: Sequence[Event], known: Container[str]) -> None:
+        """Count events of types that aren't configured here, another service's or a slip; warn once each."""
+        for event in events:
+            named = [scope.cache_type for scope in event.scopes if isinstance(scope, Key | Type | Pattern)]
+            unknown = [name for name in dict.fromkeys(named) if name not in known]
+            self.health.unknown_types += bool(unknown)
+            for name in unknown:
+                if name not in self._told_types and len(self._told_types) < TOLD_TYPES:
+                    self._told_types.add(name)
+                    logger.warning(
+                        "action=event_of_unknown_type cache_type=%s id=%s",
+                        name,
+                        event.id,
+                        extra={"action": "event_of_unknown_type", "cache_type": name, "id": event.id},
+                    )
 
 
 def _lost_event(last: bytes, count: int) -> Event:
@@ -354,6 +347,11 @@ def _tell_applied(events: Sequence[Event], log_id: str) -> None:
         shown,
         extra={"action": "events_applied", "count": len(events), "record": log_id, "trace": shown},
     )
+
+
+def _as_it_is(reply: Any, **_: Any) -> Any:
+    """A reply as the server gave it."""
+    return reply
 
 
 async def _limited(operation: Awaitable[Any], wait: float = 0.0) -> Any:

@@ -153,6 +153,67 @@ async def test_a_message_without_the_field_is_malformed(redis_server: RedisServe
         await eventually(lambda: consumer.health.dead == 1, "set aside")
     ((_, dead),) = client.xrange(f"{prefix}:events:dead")
     assert dead[b"reason"] == b"no field d with the event's JSON, but data, kind"
+    assert (dead[b"d"], dead[b"field:data"], dead[b"field:kind"]) == (b"", b"x", b"y")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "kept"),
+    [
+        (("d", "A", "d", "B"), b"the field d is given 2 times", [b"d", b"A", b"field:d", b"B"]),
+        (
+            ("x", "1", "d", "A"),
+            b"an entry has the field d alone, this one x too",
+            [b"d", b"A", b"field:x", b"1"],
+        ),
+        (("x", "1", "x", "2"), b"no field d", [b"d", b"", b"field:x", b"1", b"field:x", b"2"]),
+        (("x", "1" * 70_000, "y", "2"), b"no field d", [b"d", b"", b"field:x", b"1" * (64 * 1024 - 1)]),
+    ],
+)
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_an_entry_with_more_than_one_event_is_set_aside_whole(
+    redis_server: RedisServer,
+    prefix: str,
+    fields: tuple[str, ...],
+    reason: bytes,
+    kept: list[bytes],
+    claimed: bool,
+) -> None:
+    client = redis_server.client()
+    at = subscribe(redis_server, prefix, claim_after=0.05)
+    events = {text: make_event(Tag(text)).pack() for text in "AB"}
+    client.xgroup_create(at.stream, at.group, id="0", mkstream=True)
+    client.execute_command("XADD", at.stream, "*", *[events.get(text, text) for text in fields])
+    if claimed:
+        client.xreadgroup(at.group, "a dead peer", {at.stream: ">"})
+    async with make_manager(redis_server, prefix) as manager, consuming(manager, at) as consumer:
+        await eventually(lambda: consumer.health.dead == 1, "set aside")
+        assert (consumer.health.applied, consumer.health.lost) == (0, 0)
+    script = "return redis.call('XRANGE', KEYS[1], '-', '+')"
+    ((_, dead),) = client.eval(script, 1, at.dead)
+    expected = [events.get(text.decode(), text) for text in kept]
+    assert dead[:2] + dead[8:] == expected
+    assert dead[2] == b"reason"
+    assert dead[3].startswith(reason)
+    assert pending(client, prefix) == 0
+
+
+async def test_an_event_of_an_unknown_type_is_applied_and_warned_about_once(
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = redis_server.client()
+    async with (
+        make_manager(redis_server, prefix, product={}) as manager,
+        consuming(manager, subscribe(redis_server, prefix)) as consumer,
+    ):
+        for key in ("1", "2"):
+            event = make_event(Key("prodcut", key), Key("product", key))
+            client.xadd(f"{prefix}:events", {"d": event.pack()})
+        await eventually(lambda: consumer.health.applied == 2, "applied")
+        assert consumer.health.unknown_types == 2
+        assert consumer.health.details()["events_unknown_types"] == 2
+    assert sum("event_of_unknown_type cache_type=prodcut" in line for line in caplog.messages) == 1
+    named = [field for record in flat_records(client, prefix) for field in record]
+    assert b"prodcut:1" in named
 
 
 async def test_duplicates_are_harmless(redis_server: RedisServer, prefix: str) -> None:
