@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel, Field
 
@@ -22,17 +23,23 @@ from stoker.core.config import load_config
 from stoker.core.metrics import ProcessCollector
 from stoker.core.redaction import redact_url
 
+Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
+"""A number that the database can look for."""
+
+PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
+"""A page of a list, counted from 1."""
+
 
 class NewPrice(BaseModel):
     """The body of a price change."""
 
-    price_cents: int = Field(ge=1, le=100_000_000)
+    price_cents: int = Field(strict=True, ge=1, le=100_000_000)
 
 
 class Sale(BaseModel):
     """The body of a sale."""
 
-    percent: int = Field(ge=1, le=90)
+    percent: int = Field(strict=True, ge=1, le=90)
 
 
 @dataclass
@@ -92,6 +99,13 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
 app = FastAPI(title="Stoker's example shop", lifespan=lifespan)
 
 
+@app.exception_handler(RequestValidationError)
+async def refuse(_request: Request, error: RequestValidationError) -> Response:
+    """Say what is wrong with a request, without what was sent: JSON can't carry all of it, such as a NaN."""
+    found = [{name: problem[name] for name in ("type", "loc", "msg")} for problem in error.errors()]
+    return Response(msgspec.json.encode({"detail": found}), 422, media_type="application/json")
+
+
 def shop_of(request: Request) -> Shop:
     """The shop that a request came to."""
     shop: Shop = request.app.state.shop
@@ -99,7 +113,7 @@ def shop_of(request: Request) -> Shop:
 
 
 @app.get("/products/{product_id}")
-async def get_product(request: Request, product_id: int) -> Response:
+async def get_product(request: Request, product_id: Id) -> Response:
     """A product's page."""
     return await shop_of(request).read(
         "product", loaders.product_key(product_id), loaders.load_product, product_id
@@ -107,7 +121,7 @@ async def get_product(request: Request, product_id: int) -> Response:
 
 
 @app.get("/categories/{category_id}")
-async def get_category(request: Request, category_id: int, page: int = 1) -> Response:
+async def get_category(request: Request, category_id: Id, page: PageNumber = 1) -> Response:
     """One page of a category."""
     return await shop_of(request).read(
         "category", loaders.category_key(category_id, page), loaders.load_category, category_id, page
@@ -115,14 +129,14 @@ async def get_category(request: Request, category_id: int, page: int = 1) -> Res
 
 
 @app.put("/products/{product_id}/price")
-async def put_price(request: Request, product_id: int, price: NewPrice) -> dict[str, Any]:
+async def put_price(request: Request, product_id: Id, price: NewPrice) -> dict[str, Any]:
     """Change a price, then let Stoker know."""
     shop = shop_of(request)
     return await shop.publish(await shop.database.change_price(product_id, price.price_cents))
 
 
 @app.post("/categories/{category_id}/sale")
-async def post_sale(request: Request, category_id: int, body: Sale) -> dict[str, Any]:
+async def post_sale(request: Request, category_id: Id, body: Sale) -> dict[str, Any]:
     """Lower all prices of a category: one event, by tag."""
     shop = shop_of(request)
     return await shop.publish(await shop.database.sale(category_id, body.percent))

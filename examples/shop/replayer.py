@@ -110,7 +110,7 @@ class Replay:
 
     async def run(self) -> dict[str, Any]:
         """Do what the plan says, and report. Raises `ReplayError` if there is no shop or no log."""
-        stats = await self._wait_for_shop()
+        stats = await self._unless_stopped(self._wait_for_shop())
         follower = LogFollower(self.plan.redis or stats.redis, stats.log, self._record_seen)
         background = [asyncio.create_task(self._watch())]
         try:
@@ -130,11 +130,13 @@ class Replay:
         loads_before, counted_from = await self._read_all()
         seconds = time.perf_counter() - counted_from
         self.stopping.set()  # the writer looks at it
-        await asyncio.gather(*self._tasks)
-        if self.plan.writes:
-            await self._last_events()
+        before = after = None
+        if not self.plan.endless:  # which counts no more, and ends at once
+            await asyncio.gather(*self._tasks)
+            if self.plan.writes:
+                await self._last_events()
+            before, after = await loads_before, await self._loads()
         self.truth.settle(float("inf"))
-        before, after = await loads_before, await self._loads()
         loads = {name: after[name] - before.get(name, 0) for name in after} if before and after else None
         for task in background:
             if task.done() and not task.cancelled():
@@ -240,6 +242,17 @@ class Replay:
             await asyncio.sleep(0.05)
 
     # -- around -----------------------------------------------------------------------------------
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, or give it up with a `ReplayError` as soon as the replay is to end."""
+        task, stopped = asyncio.create_task(work), asyncio.create_task(self.stopping.wait())
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+            raise ReplayError(f"stopped while waiting for the shop at {self.plan.url}")
+        return task.result()
 
     async def _wait_for_shop(self) -> _Stats:
         end = time.monotonic() + SHOP_SECONDS

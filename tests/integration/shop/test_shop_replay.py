@@ -77,6 +77,25 @@ async def test_a_shop_that_keeps_its_word_is_not(redis_server: RedisServer, pref
     assert report["loads"]["reader"] > 0
 
 
+async def test_a_replay_that_waits_for_its_shop_ends_when_asked() -> None:
+    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await over.wait()
+        writer.close()
+
+    asked, over = asyncio.Event(), asyncio.Event()
+    async with await asyncio.start_server(never, "127.0.0.1", 0) as server:
+        replay = Replay(
+            Plan(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", zipf(1.0, 20), endless=True)
+        )
+        running = asyncio.create_task(replay.run())
+        await asked.wait()
+        replay.stopping.set()
+        with pytest.raises(ReplayError, match="stopped while waiting for the shop"):
+            await running
+        over.set()
+
+
 async def test_the_replay_ends_early_when_asked(redis_server: RedisServer, prefix: str) -> None:
     async with pretend_shop(redis_server.url, prefix, forgetful=False) as url:
         replay = Replay(traffic(url, 1_000_000, writes=5))
