@@ -16,9 +16,18 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 #: From the scheme to the last `@`, so that a password with `/` or `@` of its own goes whole.
 _USER = re.compile(rf"(?P<scheme>{_SCHEME})(?P<user>[^:@/\s;]*)(?P<password>:[^;]*|[^;]*)@")
 _BARE_USER = re.compile(r"^[^;]*@")
-_HIDES = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api_?key|private_?key|auth)"
+_HIDES = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key|private[_-]?key|auth)"
+#: A word of a command line, with what its quotes hold.
+_VALUE = r"(?:'[^']*'|\"[^\"]*\"|\\.|\S)+"
 _PARAMETER = re.compile(rf"(?P<name>[?&;][^=&;#?]{{0,64}}{_HIDES}[^=&;#?]{{0,64}})=[^&;\s]*", re.IGNORECASE)
-_OPTION = re.compile(rf"(--?[\w-]{{0,64}}{_HIDES}[\w-]{{0,64}}[= ])\S+", re.IGNORECASE)
+_OPTION = re.compile(rf"(--?[\w-]{{0,64}}{_HIDES}[\w-]{{0,64}}[= ]){_VALUE}", re.IGNORECASE | re.DOTALL)
+#: `NAME=value` with the value's quotes; within quotes it goes up to their end. Not meant: a URL's parameters.
+_ASSIGNMENT = re.compile(
+    rf"(?P<quote>['\"])?(?<![?&\w.-])(?P<name>[\w.-]*{_HIDES}[\w.-]{{0,64}})="
+    r"(?(quote)(?:\\.|(?!(?P=quote)).)+|"
+    rf"{_VALUE})",
+    re.IGNORECASE | re.DOTALL,
+)
 _SECRET_NAME = re.compile(rf"(?:^|[_.-]){_HIDES}(?:$|[_.-])", re.IGNORECASE)
 
 
@@ -53,7 +62,8 @@ def is_secret_name(name: str) -> bool:
 def redact(name: str, value: Any) -> Any:
     """Return what may be shown of the setting `name`: URLs without passwords, secrets as `***`.
 
-    In command lines the values of options such as `--password` are hidden too. Lists and mappings are
+    In command lines the values of options such as `--password`, and of variables such as `API_KEY=value`, are
+    hidden too. Lists and mappings are
     redacted within; other values are returned as they are.
     """
     if value is None or isinstance(value, bool):
@@ -66,6 +76,7 @@ def redact(name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [redact(name, part) for part in cast("Sequence[Any]", value)]
     if isinstance(value, str):
-        text = _OPTION.sub(rf"\g<1>{HIDDEN}", value)
+        text = _ASSIGNMENT.sub(lambda match: f"{match['quote'] or ''}{match['name']}={HIDDEN}", value)
+        text = _OPTION.sub(rf"\g<1>{HIDDEN}", text)
         return " ".join(redact_url(word) if "://" in word else word for word in text.split(" "))
     return value

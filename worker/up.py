@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from stoker.core.config import Loaded
 from stoker.core.errors import ConfigError
-from stoker.core.redaction import redact_url
+from stoker.core.redaction import redact, redact_url
 from stoker.worker.announce import Announcer
 from stoker.worker.config import ProcessConfig, StokerConfig
 from stoker.worker.embedded import EmbeddedServer, free_port
@@ -53,7 +53,7 @@ async def run_up(loaded: Loaded[StokerConfig]) -> None:
     Raises:
         PortTakenError: A port is taken; nothing was started.
         NoServerError: A server is needed, and there is none.
-        ConfigError: Two components share an address, or two processes a name.
+        ConfigError: Two components share an address.
         AlreadyRunningError: Another `stoker up` uses the same data directory.
     """
     began = time.monotonic()
@@ -86,11 +86,7 @@ async def run_up(loaded: Loaded[StokerConfig]) -> None:
 
 
 def make_plan(config: StokerConfig, server: EmbeddedServer | None) -> Plan:
-    """Decide what runs.
-
-    Raises:
-        ConfigError: A process of `up.processes` has the name of one of Stoker's own.
-    """
+    """Decide what runs."""
     plan = Plan()
     needs: frozenset[str] = frozenset()
     if server:
@@ -104,8 +100,6 @@ def make_plan(config: StokerConfig, server: EmbeddedServer | None) -> Plan:
         needs = frozenset({"server"})
     _add_own(plan, config, needs)
     for name, process in config.up.processes.items():
-        if name in (*plan.where, "server", "exporter", "stoker"):
-            raise ConfigError(f"up.processes.{name}: {name} is the name of a part of Stoker: choose another")
         _add_application(plan, name, process, needs)
     return plan
 
@@ -143,7 +137,7 @@ def _add_application(plan: Plan, name: str, process: ProcessConfig, needs: froze
         needs=needs,
         ready=http_ready(process.ready) if process.ready else None,
     )
-    plan.add(spec, process.ready or process.command)
+    plan.add(spec, redact_url(process.ready) if process.ready else redact("command", process.command))
     if process.ready and (address := own_address(process.ready)):
         plan.pages.append((address, f"up.processes.{name}.ready"))
 
@@ -218,7 +212,7 @@ def http_ready(url: str) -> Probe:
     """When a GET of `url` answers with 200."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    target = parts.path or "/"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     async def probe() -> str | None:
         reader, writer = await asyncio.open_connection(host, port)
@@ -230,6 +224,7 @@ def http_ready(url: str) -> Probe:
         status = head.split(b" ", 2)[1:2]
         if status == [b"200"]:
             return None
-        return f"{url} answers {b' '.join(status).decode()} {body[:500].decode(errors='replace')}".strip()
+        answer = f"{b' '.join(status).decode()} {body[:500].decode(errors='replace')}"
+        return f"{redact_url(url)} answers {answer}".strip()
 
     return probe

@@ -67,7 +67,31 @@ def test_secrets_within_other_values() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["auth", "&auth", "--token", "?password", "redis://@", ";@:"])
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (f"env API_KEY={SECRET} program", "env API_KEY=*** program"),
+        (f"env DB=x PGPASSWORD={SECRET} TTL=5 p", "env DB=x PGPASSWORD=*** TTL=5 p"),
+        (f"env 'API_KEY=a {SECRET}' p", "env 'API_KEY=***' p"),
+        (f"env API_KEY='a {SECRET}' p", "env API_KEY=*** p"),
+        (f'env API_KEY="a {SECRET}"b p', "env API_KEY=*** p"),
+        (rf"env API_KEY=a\ {SECRET} p", "env API_KEY=*** p"),
+        (f"sh -c 'AUTH_TOKEN={SECRET} p'", "sh -c 'AUTH_TOKEN=***'"),
+        (
+            f"run -e API_KEY={SECRET} --env=MY_SECRET={SECRET} p",
+            "run -e API_KEY=*** --env=MY_SECRET=*** p",
+        ),
+        (f"p --api-key {SECRET} --password 'a {SECRET}'", "p --api-key *** --password ***"),
+        (f"p https://h/x?api_key={SECRET}&page=2", "p https://h/x?api_key=***&page=2"),
+    ],
+)
+def test_secrets_in_command_lines(command: str, shown: str) -> None:
+    assert redact("command", command) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["auth", "&auth", "--token", "?password", "redis://@", ";@:", "auth=", "'auth=", 'auth"=']
+)
 def test_texts_made_to_take_long_are_hidden(text: str) -> None:
     long = f"redis://h?{text * 100_000}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from stoker.core.errors import ConfigError
 from stoker.worker.config import StokerConfig
 from stoker.worker.embedded import EmbeddedServer
-from stoker.worker.up import Plan, check_ports, make_plan, own_address
+from stoker.worker.up import Plan, check_ports, http_ready, make_plan, own_address
 
 
 def plan(server: EmbeddedServer | None = None, **config: Any) -> Plan:
@@ -53,10 +54,28 @@ def test_port_0_becomes_a_free_one_that_the_part_is_told() -> None:
     assert found.specs[0].environment == {"STOKER_WORKER__LISTEN": str(address)}
 
 
-@pytest.mark.parametrize("name", ["server", "worker", "beat", "exporter", "stoker"])
-def test_names_of_parts_are_taken(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"up\.processes\.{name}"):
-        plan(up={"processes": {name: {"command": "true"}}})
+def test_the_summary_shows_no_secrets() -> None:
+    found = plan(up={"processes": {"shop": {"command": "env API_KEY=hunter2 serve"}}})
+
+    assert found.where["shop"] == "env API_KEY=*** serve"
+    assert found.specs[-1].command == ["env", "API_KEY=hunter2", "serve"]
+
+
+async def test_a_page_is_asked_for_with_its_query() -> None:
+    lines: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append((await reader.readuntil(b"\r\n\r\n")).splitlines()[0])
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        root = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await http_ready(f"{root}/ready?deep=1&x")() is None
+        assert await http_ready(f"{root}?deep=1")() is None
+
+    assert lines == [b"GET /ready?deep=1&x HTTP/1.0", b"GET /?deep=1 HTTP/1.0"]
 
 
 def test_two_parts_with_one_address_are_refused() -> None:
