@@ -55,8 +55,13 @@ def check_redis_url(url: str) -> str:
     return scheme + url[url.index("://") :]
 
 
-def split_url(url: str, schemes: Mapping[str, str]) -> tuple[SplitResult, str]:
-    """Take a URL apart and return it with what `schemes` makes of its scheme; raise `ValueError`."""
+def split_url(
+    url: str, schemes: Mapping[str, str], *, example: str = "redis://user:password@host:6379/0"
+) -> tuple[SplitResult, str]:
+    """Take a URL apart and return it with what `schemes` makes of its scheme; raise `ValueError`.
+
+    The error shows `example` where the address can't be read at all.
+    """
     allowed = ", ".join(f"{name}://" for name in schemes)
     if not url.isprintable() or " " in url:
         raise ValueError(f"a URL has no spaces or control characters; it begins with one of {allowed}")
@@ -64,7 +69,7 @@ def split_url(url: str, schemes: Mapping[str, str]) -> tuple[SplitResult, str]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError(f"{redact_url(url)!r} is no URL: write redis://user:password@host:6379/0") from None
+        raise ValueError(f"{redact_url(url)!r} is no URL: write {example}") from None
     if "://" not in url or parts.scheme not in schemes:
         raise ValueError(f"{redact_url(url)!r} is no URL of a kind that is known here: {allowed}")
     if port == 0:

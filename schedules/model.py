@@ -29,7 +29,7 @@ class ScheduleEntry(Model):
 
     task: TaskName
     """What runs."""
-    every: PositiveSeconds | None = None
+    every: Annotated[PositiveSeconds, Field(ge=0.1)] | None = None
     """Run at this interval, e.g. `30s`. Give this or `cron`."""
     cron: Annotated[str, AfterValidator(_check_cron)] | None = None
     """Run at these minutes: `minute hour day-of-month month day-of-week`, in UTC, e.g. `"*/5 * * * *"`."""

@@ -20,6 +20,8 @@ from stoker.worker.schema import json_schema
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 _LONGEST_COMMAND = 4096
 _AMQP = {"amqp": "amqp", "amqps": "amqps"}
+_MOST_WINDOWS = 16
+_OWN_NAMES = frozenset({"server", "worker", "beat", "exporter", "stoker"})
 _REDIS = ("redis://", "rediss://", "valkey://", "valkeys://")
 
 
@@ -33,7 +35,8 @@ def _check_listen(address: str) -> str:
 def _check_broker_url(url: str) -> str:
     if url.startswith(_REDIS):
         return check_redis_url(url)
-    parts, _ = split_url(url, {**_AMQP, **{scheme[:-3]: "" for scheme in _REDIS}})
+    schemes = {**_AMQP, **{scheme[:-3]: "" for scheme in _REDIS}}
+    parts, _ = split_url(url, schemes, example="amqp://user:password@host:5672/vhost")
     check_host(url, parts)
     return url
 
@@ -51,14 +54,30 @@ def _check_command(command: str) -> str:
 
 
 def _check_page(url: str) -> str:
-    parts, _ = split_url(url, {"http": "http"})
+    parts, _ = split_url(url, {"http": "http"}, example="http://127.0.0.1:8000/healthz")
     check_host(url, parts)
     return url
+
+
+def _check_windows(windows: list[float]) -> list[float]:
+    if not 1 <= len(windows) <= _MOST_WINDOWS:
+        raise ValueError(
+            f"{len(windows)} lengths of time are given: give 1 to {_MOST_WINDOWS}, as in [1m, 5m, 1h]"
+        )
+    return windows
 
 
 def _check_stream(name: str) -> str:
     if not re.fullmatch(r"[^\s\x00-\x1f\x7f]{1,256}", name):
         raise ValueError(f"{name!r} is no name for this: use 1 to 256 characters, no spaces")
+    return name
+
+
+def _check_process_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", name):
+        raise ValueError(f"{name!r} can't name a process: use a letter, then up to 31 letters, digits, -, _")
+    if name in _OWN_NAMES:
+        raise ValueError(f"{name} is the name of a part of Stoker: choose another")
     return name
 
 
@@ -71,6 +90,9 @@ Listen = Annotated[
 
 StreamName = Annotated[str, AfterValidator(_check_stream)]
 """The name of a stream or of a consumer group."""
+
+ProcessName = Annotated[str, AfterValidator(_check_process_name)]
+"""The name of a program that `stoker up` runs; none of Stoker's own parts has it."""
 
 Window = Annotated[PositiveSeconds, Field(ge=1)]
 """A length of time over which a hit rate is computed."""
@@ -121,8 +143,8 @@ class MetricsConfig(Model):
     """Where the exporter's `/metrics`, `/healthz` and `/readyz` answer; `null` for nowhere."""
     retention: Annotated[PositiveSeconds, Field(ge=60)] = 86400.0
     """Counts of each time bucket are kept for so long."""
-    windows: Annotated[list[Annotated[PositiveSeconds, Field(ge=1)]], Field(min_length=1, max_length=16)] = (
-        Field(default=[60.0, 300.0, 3600.0])
+    windows: Annotated[list[Annotated[PositiveSeconds, Field(ge=1)]], AfterValidator(_check_windows)] = Field(
+        default=[60.0, 300.0, 3600.0], json_schema_extra={"minItems": 1, "maxItems": _MOST_WINDOWS}
     )
     """Hit rates are computed over each of these lengths of time."""
 
@@ -143,18 +165,8 @@ class UpConfig(Model):
 
     data: str = Field(default=".stoker", min_length=1)
     """The folder of the embedded server's data, which is started where no `redis.url` is given."""
-    processes: dict[str, ProcessConfig] = Field(default_factory=dict)
+    processes: dict[ProcessName, ProcessConfig] = Field(default_factory=dict)
     """Programs to run as well, by name."""
-
-    @field_validator("processes")
-    @classmethod
-    def _check_names(cls, processes: dict[str, ProcessConfig]) -> dict[str, ProcessConfig]:
-        for name in processes:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", name):
-                raise ValueError(
-                    f"{name!r} can't name a process: use a letter, then up to 31 letters, digits, -, _"
-                )
-        return processes
 
 
 class LogsConfig(Model):

@@ -139,7 +139,8 @@ def test_options_are_laid_over_the_defaults(tmp_path: Path) -> None:
         ("events: {block: 0s}", "events.block: '0s' is not allowed"),
         ("events: {group: a b}", "events.group: 'a b' is no name for this"),
         ("events: {stream: ''}", "events.stream: '' is no name for this"),
-        ("metrics: {windows: []}", "metrics.windows: a list is not allowed: give "),
+        ("metrics: {windows: []}", "metrics.windows: 0 lengths of time are given: give 1 to 16, as in ["),
+        (f"metrics: {{windows: {[60] * 17}}}", "metrics.windows: 17 lengths of time are given: give 1 to 16"),
         ("metrics: {windows: [1m, soon]}", "metrics.windows[1]: 'soon' is not allowed: give seconds"),
         ("metrics: {windows: [true]}", "metrics.windows[0]: true is not allowed: give seconds"),
         ("metrics: {retention: 10s}", "metrics.retention: '10s' is not allowed"),
@@ -157,7 +158,22 @@ def test_options_are_laid_over_the_defaults(tmp_path: Path) -> None:
             "up: {processes: {shop: {command: a, ready: 'https://h/'}}}",
             "up.processes.shop.ready: 'https://h/' is no URL",
         ),
-        ("up: {processes: {a b: {command: a}}}", "up.processes: 'a b' can't name a process"),
+        (
+            "up: {processes: {shop: {command: a, ready: 'http://x:abc/'}}}",
+            "up.processes.shop.ready: 'http://x:abc/' is no URL: write http://127.0.0.1:8000/",
+        ),
+        (
+            "broker: {url: 'amqp://h:abc'}",
+            "broker.url: 'amqp://h:abc' is no URL: write amqp://user:password@",
+        ),
+        ("up: {processes: {a b: {command: a}}}", "up.processes.a b: 'a b' can't name a process"),
+        *(
+            (
+                f"up: {{processes: {{{name}: {{command: a}}}}}}",
+                f"up.processes.{name}: {name} is the name of a part of Stoker: choose another",
+            )
+            for name in ("server", "worker", "beat", "exporter", "stoker")
+        ),
         ("logs: {format: xml}", "logs.format: 'xml' is not allowed: give auto, console or json"),
     ],
 )
