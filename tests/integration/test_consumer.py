@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheManager, Key, Tag, make_event
+from stoker.core import CacheManager, Event, Key, Tag, UsageError, make_event
+from stoker.core import publish as publish_event
 from stoker.core.keys import Keys
 from stoker.worker import consumer as module
 from stoker.worker.consumer import EventConsumer, Subscription
@@ -81,6 +82,17 @@ async def test_an_event_is_applied_and_then_acknowledged(redis_server: RedisServ
             assert pending(client, prefix) == 0
             assert consumer.health.problem is None
             assert consumer.health.held == 0
+
+
+async def test_only_what_a_consumer_accepts_is_published(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as manager:
+        for wrong in ("x", None, Event("a,b", (Tag("a"),)), Event("a", ())):
+            with pytest.raises(UsageError):
+                await publish_event(manager, wrong)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="is no scope"):
+            await manager.invalidate(None)  # type: ignore[arg-type]
+        assert await publish_event(manager, make_event(Tag("a")))
+    assert redis_server.client().xlen(f"{prefix}:events") == 1
 
 
 async def test_what_was_published_before_the_first_start_is_read_too(
