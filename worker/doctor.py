@@ -19,6 +19,8 @@ from stoker.core.redaction import redact_url
 from stoker.schedules.check import check as check_schedule
 from stoker.worker.config import StokerConfig
 from stoker.worker.logs import redact_text
+from stoker.worker.refusals import is_refusal
+from stoker.worker.refusals import remedy as remedy_for
 
 Severity = Literal["ok", "warning", "error"]
 
@@ -33,6 +35,9 @@ SKEW_SECONDS = 2.0
 
 #: A server whose memory is used beyond this share refuses writes soon.
 FULL_SHARE = 0.9
+
+#: More events than this wait only when the consumers don't keep up.
+MANY_EVENTS = 10_000
 
 #: Round trips that the latency is measured over.
 ROUND_TRIPS = 20
@@ -64,9 +69,9 @@ def examine(config: StokerConfig) -> list[Finding]:
 def server_trouble(error: redis.RedisError, config: StokerConfig) -> Finding:
     """Why the server could not be looked at."""
     where = redact_url(config.redis.url)
-    if isinstance(error, redis.ResponseError):
-        remedy = "give the user of redis.url the right to it (ACL SETUSER)"
-        return Finding("server", "error", redact_text(f"{where} refuses: {error}"), remedy)
+    if isinstance(error, redis.ResponseError) or is_refusal(str(error)):
+        what_to_do = remedy_for(str(error), config.prefix) or "look at the server's log"
+        return Finding("server", "error", redact_text(f"{where} refuses: {error}"), what_to_do)
     remedy = "start it, correct redis.url (REDIS_URL), or let `stoker up` bring one"
     return Finding("server", "error", redact_text(f"{where} does not answer: {error}"), remedy)
 
@@ -105,6 +110,7 @@ def _client(config: StokerConfig) -> Any:
         config.redis.url,
         protocol=2,
         decode_responses=True,
+        encoding_errors="replace",  # strangers' events hold any bytes
         socket_timeout=5,
         socket_connect_timeout=5,
         retry=Retry(NoBackoff(), 0),
@@ -232,13 +238,21 @@ def check_persistence(info: dict[str, Any]) -> Finding:
 
 
 def examine_fleet(client: Any, config: StokerConfig) -> Iterator[Finding]:
-    """The log, and the processes that should be there; nothing is written."""
+    """The keys, the log, the events, and the processes that should be there; nothing is written."""
     keys = Keys(config.prefix)
-    if records := int(client.xlen(keys.log)):
-        yield Finding("log", "ok", f"{records} records in {keys.log}")
-    else:
-        yield Finding("log", "ok", f"there is no {keys.log} yet: the first process that connects makes it")
-    alive = {component for component, age in _ages(client, keys) if age < ALIVE_SECONDS}
+    foreign = {finding.about: finding for finding in check_keys(client, config)}
+    yield from foreign.values()
+    if keys.log not in foreign:
+        yield check_log(client, keys)
+    alive: set[str] = set()
+    if keys.processes not in foreign:
+        alive = {component for component, age in _ages(client, keys) if age < ALIVE_SECONDS}
+    stream = config.events.stream or keys.events
+    if stream not in foreign:
+        yield check_events(client, stream, config.events.group, watched="worker" in alive)
+    dead = f"{stream}:dead"
+    if dead not in foreign:
+        yield from check_dead_events(client, dead)
     for name in ("worker", "beat", "exporter"):
         if name in alive:
             yield Finding(name, "ok", f"{name} is alive")
@@ -246,6 +260,90 @@ def examine_fleet(client: Any, config: StokerConfig) -> Iterator[Finding]:
             yield Finding(
                 name, "warning", f"no {name} is alive", f"start one: `stoker {name}`, or `stoker up`"
             )
+
+
+def check_log(client: Any, keys: Keys) -> Finding:
+    """Whether there is a log, and how long it is."""
+    if records := int(client.xlen(keys.log)):
+        return Finding("log", "ok", f"{records} records in {keys.log}")
+    return Finding("log", "ok", f"there is no {keys.log} yet: the first process that connects makes it")
+
+
+def check_keys(client: Any, config: StokerConfig) -> Iterator[Finding]:
+    """Keys with Stoker's names that hold something else; nothing where all is as it should be."""
+    keys = Keys(config.prefix)
+    stream = config.events.stream or keys.events
+    wanted = {
+        keys.log: "stream",
+        keys.fence: "string",
+        stream: "stream",
+        f"{stream}:dead": "stream",
+        keys.paused: "hash",
+        keys.sizes: "hash",
+        keys.processes: "zset",
+        keys.beat: "string",
+        keys.beat_last: "hash",
+    }
+    for name, kind in wanted.items():
+        found = str(client.type(name))
+        if found not in {kind, "none"}:
+            yield Finding(
+                name,
+                "error",
+                f"the key {name} is a {found}, where Stoker keeps a {kind}",
+                f"find out who writes it, then DEL {name}; or choose another prefix than {config.prefix!r}",
+            )
+
+
+def check_events(client: Any, stream: str, group: str, *, watched: bool) -> Finding:
+    """How many events wait for a consumer.
+
+    Args:
+        client: The server.
+        stream: The stream of the events.
+        group: The workers' consumer group.
+        watched: Whether a worker is alive, to read them.
+    """
+    length = int(client.xlen(stream))
+    if not length:
+        return Finding("events", "ok", f"{stream} holds no events")
+    groups = {str(found["name"]): found for found in client.xinfo_groups(stream)}
+    if group not in groups:
+        return Finding(
+            "events",
+            "warning",
+            f"{length} events wait in {stream}: no worker has read it yet (there is no group {group!r})",
+            "start a worker: `stoker worker`, or `stoker up`",
+        )
+    lag, pending = groups[group].get("lag"), int(groups[group]["pending"])
+    waiting = pending + (int(lag) if lag is not None else _count_after(client, stream, groups[group]))
+    text = f"{waiting} of {length} events in {stream} wait to be applied"
+    if waiting and not watched:
+        return Finding("events", "warning", text, "start a worker: `stoker worker`, or `stoker up`")
+    if waiting > MANY_EVENTS:
+        return Finding("events", "warning", text, "start more workers, or publish less: they don't keep up")
+    return Finding("events", "ok", text)
+
+
+def _count_after(client: Any, stream: str, group: dict[str, Any]) -> int:
+    """Count what a group was not given yet, where the server doesn't (before Redis 7; after an XDEL)."""
+    after = f"({group['last-delivered-id']}"
+    return len(client.xrange(stream, min=after, count=MANY_EVENTS + 1))
+
+
+def check_dead_events(client: Any, stream: str) -> Iterator[Finding]:
+    """Events that nobody could read, and why not the last of them."""
+    if not (count := int(client.xlen(stream))):
+        return
+    entries: list[tuple[str, dict[str, str]]] = client.xrevrange(stream, count=1)
+    reason = next((fields.get("reason") for _, fields in entries), None) or "no reason given"
+    yield Finding(
+        "dead events",
+        "warning",
+        f"{count} in {stream} could not be read; the newest: {reason}",
+        f"`XREVRANGE {stream} + - COUNT 10` shows them: correct who publishes them, publish them again, "
+        f"then DEL {stream}",
+    )
 
 
 def _ages(client: Any, keys: Keys) -> Iterator[tuple[str, float]]:
