@@ -98,6 +98,7 @@ class CacheManager:
 
     async def connect(self) -> bool:
         """Start; say whether the server answered. If not, it is tried again in the background."""
+        self.log.kept.open()
         reached = await self.link.connect()
         if self._recording is not None:
             await self._recording.start()

@@ -293,6 +293,12 @@ async def test_a_manager_may_be_connected_again(own_redis_server: RedisServer) -
         assert await cache.connect()
         assert await cache.set("db_query", "k", 1)
         await cache.close()
+    await cache.connect()
+    own_redis_server.freeze()
+    assert not (await cache.invalidate(Key("db_query", "k"))).acknowledged
+    own_redis_server.thaw()
+    await eventually(lambda: not cache.log.kept, "what is kept after the second connect is appended, too")
+    await cache.close()
 
 
 async def test_closing_does_not_wait_for_a_load_that_hangs(own_redis_server: RedisServer) -> None:
