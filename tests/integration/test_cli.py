@@ -189,6 +189,25 @@ def test_config_check(shop: Shop) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_config_check_looks_at_the_schedule_and_the_loaders(shop: Shop) -> None:
+    (shop.folder / "broken_loaders.py").write_text("raise RuntimeError('first line\\nsecond line')\n")
+    shop.configure(
+        "loaders: [broken_loaders, no_such_module]\n"
+        "schedule: {x: {task: warm, every: 1h, options: {type: prodcut}}}\n"
+    )
+
+    done = shop.run_alone("config", "check")
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    schedule, broken, missing = done.stderr.splitlines()
+    assert schedule.startswith("error: schedule.x: ")
+    assert "did you mean 'product'?" in schedule
+    assert "can't import 'broken_loaders': RuntimeError: first line second line" in broken
+    assert "can't import 'no_such_module'" in missing
+    assert "stoker doctor" in shop.run("config", "check", "--help").stdout
+
+
 def test_config_schema_is_json(shop: Shop) -> None:
     assert json.loads(shop.run("config", "schema").stdout)["properties"]["types"]
 

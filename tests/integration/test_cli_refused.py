@@ -85,3 +85,16 @@ def test_the_machine_lines_of_the_library_come_when_asked_for(
     assert (plain.returncode, plain.stderr) == (0, "")
     assert asked.returncode == 0
     assert "epoch_opened" in asked.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("explain", "product", "1"), ("hot", "product"), ("invalidate", "product:1", "--dry-run")]
+)
+def test_who_looks_writes_nothing(
+    command: tuple[str, ...], tmp_path: Path, redis_server: RedisServer, prefix: str
+) -> None:
+    done = run(redis_server, tmp_path, *command, STOKER_PREFIX=prefix)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    with redis_server.client() as client:
+        assert list(client.scan_iter(match=f"{prefix}:*")) == []

@@ -78,7 +78,7 @@ def stats(*, as_json: bool) -> None:
 
 
 async def _stats(config: StokerConfig) -> _Stats:
-    async with connected(config) as manager:
+    async with connected(config, read_only=True) as manager:
         rates, sizes, runs, stopped, alive, length = await asyncio.gather(
             compute_hit_rates(manager),
             measure_sizes(manager),
@@ -189,7 +189,7 @@ def hot(cache_type: str, limit: int, *, as_json: bool) -> None:
 
 
 async def _hot(config: StokerConfig, cache_type: str, limit: int) -> list[HotKey]:
-    async with connected(config) as manager:
+    async with connected(config, read_only=True) as manager:
         return await ranking(manager, cache_type, limit)
 
 
@@ -224,7 +224,7 @@ def explain(cache_type: str, key: str, *, with_value: bool, as_json: bool) -> No
 
 
 async def _explain(config: StokerConfig, cache_type: str, key: str) -> Explanation:
-    async with connected(config) as manager:
+    async with connected(config, read_only=True) as manager:
         return await explain_key(manager, cache_type, key)
 
 

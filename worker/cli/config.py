@@ -7,8 +7,13 @@ from importlib.resources import files
 import click
 
 from stoker.core.config import describe
+from stoker.core.errors import StokerError
+from stoker.core.loaders import import_loaders
+from stoker.schedules import check as checks
+from stoker.worker.cli.lazy import Failure
 from stoker.worker.cli.setup import config_option, json_option, loaded_config
 from stoker.worker.cli.show import write_json, write_table
+from stoker.worker.config import StokerConfig
 
 
 @click.group()
@@ -50,8 +55,17 @@ def show(field: str | None, *, as_json: bool) -> None:
 @config.command()
 @config_option
 def check() -> None:
-    """Check the configuration: exit code 0 if it can be used, else 2 and what is wrong."""
+    """Check the configuration: exit code 0 if it can be used, else 2 and what is wrong.
+
+    Looks at the file and the environment, the schedule, and whether the loaders can be imported. `stoker
+    doctor` checks what needs a server.
+    """
     loaded = loaded_config(find_server=False)
+    problems = _problems(loaded.value)
+    for problem in problems:
+        Failure(problem).show()
+    if problems:
+        raise SystemExit(Failure.exit_code)
     where = str(loaded.path) if loaded.path else "no file: defaults and environment"
     click.echo(f"{click.style('ok', fg='green')}  {where}  ({len(loaded.value.types)} cache types)")
 
@@ -61,6 +75,21 @@ def schema() -> None:
     """Print the JSON Schema of stoker.yaml, for editors."""
     text = files("stoker.worker").joinpath("stoker.schema.json").read_text(encoding="utf-8")
     click.echo(text.rstrip())
+
+
+def _problems(config: StokerConfig) -> list[str]:
+    """What keeps a configuration that can be read from being used, a line each."""
+    found = [
+        f"schedule.{problem.entry}: {problem.message}"
+        for problem in checks.check(config)
+        if problem.severity == "error"
+    ]
+    for module in config.loaders:
+        try:
+            import_loaders([module])
+        except StokerError as error:
+            found.append(" ".join(str(error).split()))
+    return found
 
 
 def _shown(value: object) -> str:

@@ -114,7 +114,7 @@ async def _try_again(manager: CacheManager, scopes: Sequence[Scope], by: str, re
 
 
 async def _dry_run(config: StokerConfig, scopes: Sequence[Scope]) -> int:
-    async with connected(config) as manager:
+    async with connected(config, read_only=True) as manager:
         with progress("looking at what is stored"):
             return await count_hit(manager, scopes)
 

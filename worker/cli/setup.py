@@ -80,8 +80,12 @@ def loaded_config(*, find_server: bool = True) -> Loaded[StokerConfig]:
 
 
 @asynccontextmanager
-async def connected(config: StokerConfig) -> AsyncGenerator[CacheManager]:
+async def connected(config: StokerConfig, *, read_only: bool = False) -> AsyncGenerator[CacheManager]:
     """Connect to the cache, with more patience than services have.
+
+    Args:
+        config: Where it is.
+        read_only: For commands that look: none of them opens an epoch of the log.
 
     Raises:
         UnreachableError: The server does not answer.
@@ -94,7 +98,9 @@ async def connected(config: StokerConfig) -> AsyncGenerator[CacheManager]:
             "connect_timeout": max(config.redis.connect_timeout, PATIENCE_SECONDS),
         }
     )
-    manager = CacheManager(config.model_copy(update={"redis": patient}), process="cli", recording=False)
+    manager = CacheManager(
+        config.model_copy(update={"redis": patient}), process="cli", recording=False, read_only=read_only
+    )
     try:
         with logs.calm(config.logs):
             if not await manager.connect():
