@@ -81,6 +81,7 @@ class CacheManager:
         read_only: bool = False,
     ) -> None:
         self.config = config or CacheConfig()
+        self.read_only = read_only
         self.keys = Keys(self.config.prefix)
         self.process = process or f"{socket.gethostname()}-{os.getpid()}"
         redis = self.config.redis

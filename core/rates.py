@@ -277,6 +277,8 @@ def _add_up(fields: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
 async def _store(
     manager: CacheManager, cache_type: str, windows: Sequence[int], rates: list[HitRate]
 ) -> None:
+    if manager.read_only:
+        return
     name = manager.keys.rate(cache_type)
     empty = [str(window) for window in windows if window not in {rate.window for rate in rates}]
     flat = [part for rate in rates for part in (str(rate.window), f"{rate.hits}/{rate.misses}")]

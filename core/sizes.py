@@ -49,11 +49,13 @@ async def measure_sizes(manager: CacheManager) -> Sizes:
 
 
 async def store_sizes(manager: CacheManager, sizes: Sizes) -> None:
-    """Store the counts of the configured types; a type without entries has 0.
+    """Store the counts of the configured types; a type without entries has 0. Who only looks stores nothing.
 
     Raises:
         LinkError: The server can't be reached.
     """
+    if manager.read_only:
+        return
     name = manager.keys.sizes
     flat = [part for kind in manager.config.types for part in (kind, sizes.entries.get(kind, 0))]
     await manager.link.calls(

@@ -11,6 +11,8 @@ from stoker.core import CacheConfig, CacheManager, Key, Tag, UsageError
 from stoker.core.errors import LinkError
 from stoker.core.explain import explain
 from stoker.core.flights import LoadCancelledError
+from stoker.core.rates import compute_hit_rates
+from stoker.core.sizes import measure_sizes
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 
@@ -387,6 +389,8 @@ async def test_who_only_looks_changes_nothing(own_redis_server: RedisServer) -> 
     )
     async with CacheManager(config, read_only=True) as looker:
         assert (await explain(looker, "db_query", "k")).state == "absent"
+        await measure_sizes(looker)
+        await compute_hit_rates(looker)
         assert client.keys("*") == []
         async with make(own_redis_server) as cache:
             await cache.set("db_query", "k", 1)
