@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stoker.core.background import Background
 from stoker.core.errors import LinkError
 from stoker.core.runs import read_hash
 
@@ -103,22 +104,19 @@ class Heartbeat:
         self.identity = identity or default_identity()
         self.details: dict[str, str | int | float] = dict(details or {})
         self._started = time.time()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._run, "stoker-heartbeat")
         self._failed = False
 
     async def start(self) -> None:
         """Send the first heartbeat, then one every few seconds; a second start does nothing."""
-        if self._task is None:
+        if not self._background.running:
             await self._try_beat()
-            self._task = asyncio.create_task(self._run(), name="stoker-heartbeat")
+            self._background.start()
 
     async def stop(self) -> None:
         """Stop, and take this process off the list if the server answers."""
-        if self._task is None:
+        if not await self._background.stop():
             return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         keys = self._manager.keys
         try:
             await self._manager.link.calls(

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stoker.core.background import Background
 from stoker.core.buckets import Buckets, Heat, decayed_rates
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.loaders import Recipe
@@ -89,7 +90,7 @@ class HotKeys:
         self._sketches: dict[str, Sketch[Recipe]] = {}
         self._aged: dict[str, int] = {}
         self._sent: dict[tuple[str, str], _Sent] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._run, "stoker-hotkeys")
         self._flushing = asyncio.Lock()
         self._refused: set[str] = set()
         self.flushes = 0
@@ -99,18 +100,13 @@ class HotKeys:
 
     async def start(self) -> None:
         """Begin to drain and flush in the background; a second start does nothing."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="stoker-hotkeys")
+        self._background.start()
 
     async def stop(self) -> None:
         """Stop, after a last flush if the server answers."""
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(LinkError):
-            await self.flush()
+        if await self._background.stop():
+            with contextlib.suppress(LinkError):
+                await self.flush()
 
     async def drain(self) -> None:
         """Count all accesses recorded so far."""

@@ -104,7 +104,6 @@ class InvalidationLog:
         self._resync_failed = False
         self._traces: OrderedDict[int, str] = OrderedDict()
         self.epochs_opened = 0
-        self.appended = 0
         link.on_open = self._on_open
 
     # -- reading ----------------------------------------------------------------------------------
@@ -343,7 +342,6 @@ class InvalidationLog:
                 # may lie in between.
                 self._own = parse_position(stream_id)
                 self.history.add(self._own, [text.encode() for text in flat])
-                self.appended += 1
                 return Receipt(stream_id.decode())
             self.lose()
             await self.resync()

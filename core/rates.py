@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stoker.core.background import Background
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.runs import read_hash
 
@@ -98,25 +99,20 @@ class CounterFlush:
         self._seen: dict[tuple[str, str], int] = {}
         self._buckets: dict[tuple[Resolution, int], dict[str, int]] = {}
         self._unsent: set[tuple[Resolution, int]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(self._run, "stoker-counters")
         self._flushing = asyncio.Lock()
         self.flush_failures = 0
         """Flushes that the server did not take; they are repeated."""
 
     async def start(self) -> None:
         """Begin to flush in the background; a second start does nothing."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="stoker-counters")
+        self._background.start()
 
     async def stop(self) -> None:
         """Stop, after a last flush if the server answers."""
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(LinkError):
-            await self.flush()
+        if await self._background.stop():
+            with contextlib.suppress(LinkError):
+                await self.flush()
 
     async def flush(self) -> None:
         """Write what was counted since the last flush.
