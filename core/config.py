@@ -121,7 +121,7 @@ class RedisConfig(DiscreetModel):
     url: RedisUrl = "redis://localhost:6379/0"
     """`redis://`, `rediss://` (TLS) or `unix://`; `valkey://` and `valkeys://` mean the same."""
     max_connections: int = Field(default=50, ge=1, le=10_000)
-    """At most so many connections of one process."""
+    """Read for older deployments' sake: a process shares one connection, whatever this says."""
     connect_timeout: PositiveSeconds = 0.5
     """A connection that takes longer is given up."""
     timeout: PositiveSeconds = 0.1

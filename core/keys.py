@@ -92,10 +92,6 @@ class Keys:
         """A SCAN pattern over all entries of all types."""
         return f"{glob_escape(self.prefix)}:e:{{*"
 
-    def entry_pattern(self, cache_type: str) -> str:
-        """A SCAN pattern over all entries of a type."""
-        return f"{glob_escape(self.prefix)}:e:{{{cache_type}:*"
-
     def hot(self, cache_type: str, bucket: int) -> str:
         """Access counts of one time bucket (a sorted set, bounded, with a TTL)."""
         return f"{self.prefix}:hot:{cache_type}:{bucket}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
 
 #: Sizes live so long after they were counted, in seconds.
 KEPT_SECONDS = 3600
-
-#: Keys that one SCAN looks at: no call holds the server for more than a millisecond or two.
-SCAN_COUNT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +30,13 @@ async def measure_sizes(manager: CacheManager) -> Sizes:
     Raises:
         LinkError: The server can't be reached.
     """
-    counts: Counter[str] = Counter()
-    for cache_type in manager.config.types:
-        counts[cache_type] = 0
-        cursor, pattern = b"0", manager.keys.entry_pattern(cache_type)
-        while True:
-            cursor, names = await manager.link.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            counts[cache_type] += len(names)
-            if cursor == b"0":
-                break
-    sizes = Sizes(dict(counts), time.time())
+    counts = dict.fromkeys(manager.config.types, 0)
+    async for names in manager.tier.scan(manager.keys.all_entries):
+        for name in names:
+            cache_type, _ = manager.keys.parse(name)
+            if cache_type in counts:
+                counts[cache_type] += 1
+    sizes = Sizes(counts, time.time())
     await store_sizes(manager, sizes)
     return sizes
 

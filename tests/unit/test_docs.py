@@ -163,7 +163,7 @@ def keys_of_the_code() -> dict[str, str]:
     """Every name that `Keys` builds, by the member that builds it; patterns for SCAN and parsers aside."""
     keys, made = Keys("p"), dict[str, str]()
     for name, member in inspect.getmembers(Keys):
-        if name.startswith("_") or name in {"prefix", "entry_pattern", "rates", "parse", "all_entries"}:
+        if name.startswith("_") or name in {"prefix", "rates", "parse", "all_entries"}:
             continue
         if isinstance(member, property):
             made[name] = getattr(keys, name)
