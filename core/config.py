@@ -36,7 +36,7 @@ from stoker.core.addresses import check_redis_url
 from stoker.core.errors import UsageError
 from stoker.core.fields import mapping
 from stoker.core.keys import check_type_name
-from stoker.core.policy import BUILTIN_TYPES, Model, Policy, PositiveSeconds
+from stoker.core.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
 from stoker.core.redaction import redact
 from stoker.core.settings import Loaded, Origin, Setting, describe, load_settings, merged
 
@@ -126,6 +126,25 @@ class RedisConfig(DiscreetModel):
     """A connection that takes longer is given up."""
     timeout: PositiveSeconds = 0.1
     """An answer that takes longer is a miss."""
+    enabled: bool = True
+    """`false`: caches live in this process's memory alone, and no server is asked."""
+    allow_eviction: bool = False
+    """Whether the server may have an eviction policy that can remove the invalidation log (`allkeys-*`)."""
+    wait_replicas: int = Field(default=0, ge=0, le=100)
+    """An invalidation is acknowledged once so many replicas have it (`WAIT`)."""
+    wait_aof: bool = False
+    """An invalidation is acknowledged once the server has it on disk (`WAITAOF`, Redis 7.2 or Valkey)."""
+    wait_timeout: PositiveSeconds = 1.0
+    """Replicas or disk that take longer leave the invalidation unacknowledged."""
+
+
+class MemoryConfig(Model):
+    """The memory that the types with a memory tier share in one process."""
+
+    entries: int = Field(default=10_000, ge=1, le=10_000_000)
+    """At most so many entries."""
+    bytes: MemoryBytes = 64 * 2**20
+    """At most so many bytes, by the size of values as Python holds them."""
 
 
 class CacheConfig(DiscreetModel):
@@ -135,6 +154,8 @@ class CacheConfig(DiscreetModel):
     """What every key in Redis begins with; two systems on one server need two prefixes."""
     redis: RedisConfig = RedisConfig()
     """The server that holds the caches."""
+    memory: MemoryConfig = MemoryConfig()
+    """The memory tier's bounds."""
     default_ttl: PositiveSeconds = 3600.0
     """The TTL of types that have none of their own (the built-in ones have)."""
     types: dict[TypeName, Policy] = Field(default_factory=dict, validate_default=True)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from stoker.core.errors import UsageError
+
+Tier = Literal["memory", "redis"]
+
+#: How long memory serves on its own while the server is away, where a type doesn't say.
+OUTAGE_SECONDS = 60.0
 
 #: No length of time is longer: ten years.
 MAX_SECONDS = 10 * 365 * 86400
@@ -71,6 +76,11 @@ def parse_bytes(value: Any) -> Any:
 Bytes = Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=int | str), Field(ge=0, le=2**29)]
 """A size: a number of bytes, or a text such as `16MiB` (Redis holds no string above 512 MiB)."""
 
+MemoryBytes = Annotated[
+    int, BeforeValidator(parse_bytes, json_schema_input_type=int | str), Field(ge=2**16, le=2**42)
+]
+"""A size of memory: a number of bytes, or a text such as `2GiB`."""
+
 
 class Model(BaseModel):
     """A part of the configuration: nothing unknown, nothing changed after it was read."""
@@ -120,10 +130,61 @@ class Policy(Model):
     """Payloads larger than this are compressed."""
     max_entry: Bytes = 16 * 2**20
     """Larger values are refused, and decompression stops there."""
-    after_rollback: Literal["dead", "revalidate"] = "revalidate"
-    """Entries from before the server lost history: `dead`, or served once more while loaded again."""
+    after_rollback: Literal["dead", "revalidate", "trust"] = "revalidate"
+    """Entries from before the server lost history: `dead`; served once more while loaded again; or `trust`
+    (for servers that never lose what they acknowledged)."""
+    tiers: tuple[Tier, ...] = ("redis",)
+    """Where entries are kept: `[redis]`, `[memory, redis]`, or `[memory]` alone."""
+    memory_ttl: PositiveSeconds | None = None
+    """An entry stays in memory at most so long; as long as it is fresh where not given."""
+    memory_copies: bool = False
+    """Whether each hit in memory makes a value of its own; else callers share one and must not change it."""
+    memory_bound: PositiveSeconds = 1.0
+    """A hit in memory is never further behind the invalidation log than this."""
+    early: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A hit with less than this share of its TTL left is loaded again behind the answer; 0: none is."""
+    fail_safe: Seconds = 0.0
+    """After its TTL an entry may be served so much longer if its loader fails, or takes over `soft_timeout`."""
+    fail_safe_throttle: PositiveSeconds = 5.0
+    """After a failed load the loader is left alone so long, while there is an entry to serve."""
+    soft_timeout: PositiveSeconds | None = None
+    """A load that takes longer goes on behind the answer, if there is a stale entry to answer with."""
+    lease: bool = True
+    """Whether one process loads a key for the whole fleet; else each may."""
+    on_outage: Literal["bypass"] | PositiveSeconds | None = None
+    """While the server is away: serve from memory for so long (60s where not given), or `bypass` the memory
+    (the default of authoritative types)."""
+    settle: Seconds = 0.0
+    """An invalidation holds so much longer, for sources that are read from lagging replicas."""
+    serve_dead_on_error: bool = False
+    """Whether an invalidated entry may be served when its loader fails, within `fail_safe`."""
     warm: WarmPolicy = WarmPolicy()
     """How hot keys are kept warm."""
+
+    @field_validator("tiers")
+    @classmethod
+    def _check_tiers(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+        """Memory is always asked first, whatever the order that was written."""
+        if not tiers or len(set(tiers)) != len(tiers):
+            raise ValueError("write [redis], [memory, redis] or [memory]")
+        return tuple(sorted(tiers))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether entries are kept in the process."""
+        return "memory" in self.tiers
+
+    @property
+    def in_redis(self) -> bool:
+        """Whether entries are kept in the server."""
+        return "redis" in self.tiers
+
+    @property
+    def outage_seconds(self) -> float:
+        """How long memory may serve on its own while the server is away."""
+        if self.on_outage is None:
+            return 0.0 if self.kind == "authoritative" else OUTAGE_SECONDS
+        return 0.0 if self.on_outage == "bypass" else self.on_outage
 
 
 BUILTIN_TYPES: dict[str, dict[str, Any]] = {
