@@ -14,9 +14,10 @@ from stoker.core.errors import (
 from stoker.core.events import Event, make_event, publish
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
-from stoker.core.manager import CacheManager, Reading
+from stoker.core.manager import CacheManager
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
+from stoker.core.serving import Reading
 
 __all__ = [
     "CacheConfig",

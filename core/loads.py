@@ -1,24 +1,22 @@
-"""Loading a key and storing what comes of it."""
+"""Loading a key, once for all who wait, and storing what comes of it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stoker.core.codec import UnstorableError, encode_value
 from stoker.core.config import CacheConfig
 from stoker.core.counters import Counters
-from stoker.core.entry import Entry, encode_tags
+from stoker.core.entry import encode_tags
 from stoker.core.flights import Flights, Loaded
 from stoker.core.loaders import Loader
 from stoker.core.log import InvalidationLog
 from stoker.core.position import START, format_position
-from stoker.core.tier import Commit, RedisTier
+from stoker.core.storage import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +42,13 @@ class Loads:
     """Runs loads, once per key for all who wait, and stores their results."""
 
     def __init__(
-        self, config: CacheConfig, tier: RedisTier, log: InvalidationLog, counters: Counters
+        self, config: CacheConfig, storage: Storage, log: InvalidationLog, counters: Counters
     ) -> None:
         self._config = config
-        self._tier = tier
+        self._storage = storage
         self._log = log
         self._counters = counters
         self._flights = Flights(log)
-        self._unstorable: set[tuple[str, str]] = set()
         self._untaggable: set[str] = set()
 
     async def run(self, load: Load) -> Loaded:
@@ -94,7 +91,7 @@ class Loads:
         counters.durations["load"].observe(seconds)
         ttl = spec.ttl if spec else None
         tags = self._tags_of(load, value)
-        stored = tags is not None and await self.store(
+        stored = tags is not None and await self._storage.store(
             load.cache_type, load.key, value, tags, epoch, born, ttl=ttl
         )
         if load.killer:
@@ -121,57 +118,6 @@ class Loads:
                     extra={"action": "untaggable", "loader": spec.name},
                 )
             return None
-
-    async def store(
-        self,
-        cache_type: str,
-        key: str,
-        value: Any,
-        tags: tuple[bytes, ...],
-        epoch: int,
-        born: int,
-        *,
-        ttl: float | None,
-    ) -> bool:
-        """Store a value that was born at a position; say whether it was stored.
-
-        Args:
-            cache_type: The key's type.
-            key: The key.
-            value: What was loaded.
-            tags: Its tags, encoded.
-            epoch: The log's epoch when its load began; 0 when it was not known, and nothing is stored.
-            born: The log's position when its load began.
-            ttl: Seconds it is fresh, where they differ from the type's.
-        """
-        policy, counters = self._config.types[cache_type], self._counters.of(cache_type)
-        try:
-            flags, payload = encode_value(value, policy)
-        except UnstorableError as error:
-            counters.unstorable += 1
-            self._report_unstorable(cache_type, value, error)
-            return False
-        seconds = ttl if ttl is not None else policy.ttl
-        if ttl is None and value is None and policy.negative_ttl is not None:
-            seconds = policy.negative_ttl
-        seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
-        now = time.time()
-        entry = Entry(epoch, born, int(now * 1000), int((now + seconds) * 1000), flags, tags, payload)
-        answer = await self._tier.store(cache_type, key, entry, int((seconds + policy.stale) * 1000))
-        if answer is Commit.STORED:
-            counters.sets += 1
-            return True
-        counters.sets_refused += 1
-        return False
-
-    def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
-        """One line for each kind of value, not one for each value."""
-        kind = (cache_type, type(value).__name__)
-        if kind not in self._unstorable:
-            self._unstorable.add(kind)
-            logger.warning(
-                "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
-            )
 
     def _tell_reload(self, load: Load, seconds: float) -> None:
         """The last step of the way from an event over its invalidation to the load that it made needful."""

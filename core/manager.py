@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
-from stoker.core.codec import decode_value
 from stoker.core.config import CacheConfig
-from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
+from stoker.core.counters import Counters
 from stoker.core.entry import encode_tags
-from stoker.core.errors import EntryError, UsageError
+from stoker.core.errors import UsageError
 from stoker.core.flights import Loaded
 from stoker.core.keys import Keys, check_key, check_text
 from stoker.core.link import Link
-from stoker.core.loaders import Recipe, find, find_by_function, returned_by
+from stoker.core.loaders import Recipe, find, find_by_function
 from stoker.core.loads import Load, Loads
 from stoker.core.log import InvalidationLog, Receipt
 from stoker.core.marks import drop_mark, leave_mark, take_mark
@@ -28,9 +26,9 @@ from stoker.core.policy import Policy, check_ttl
 from stoker.core.position import START
 from stoker.core.recording import Recording
 from stoker.core.scopes import Key, Pattern, Scope, Tag, Type
-from stoker.core.tier import EntryState, Lookup, RedisTier, State
-
-logger = logging.getLogger(__name__)
+from stoker.core.serving import Reading, Serving
+from stoker.core.storage import MISSING, Storage
+from stoker.core.tier import EntryState, RedisTier, State
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,20 +36,8 @@ R = TypeVar("R")
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
 MAX_ACCESSES = 100_000
 
-_MISSING: Any = object()
-
 #: Numbers the managers of a process, for their marks.
 _OWNERS = itertools.count(1)
-
-
-class Reading(NamedTuple, Generic[R]):
-    """A value, and how it came about."""
-
-    value: R
-    outcome: Literal["hit", "stale", "miss"]
-    """`miss`: it was loaded for this read, or for one that this read joined."""
-    age: float
-    """Seconds since it was stored."""
 
 
 class CacheManager:
@@ -90,9 +76,10 @@ class CacheManager:
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
         self.tier = RedisTier(self.link, self.log, self.keys)
-        self._loads = Loads(self.config, self.tier, self.log, self.counters)
+        self._storage = Storage(self.config, self.tier, self.counters)
+        self._loads = Loads(self.config, self._storage, self.log, self.counters)
+        self._serving = Serving(self._storage, self._loads)
         self._recording = Recording(self) if recording and not read_only else None
-        self._reads = 0
         self._owner = next(_OWNERS)
 
     # -- life -------------------------------------------------------------------------------------
@@ -154,10 +141,10 @@ class CacheManager:
         policy = self.policy(cache_type)
         counters = self.counters.of(cache_type)
         self.access.append((cache_type, check_key(key), None))
-        lookup = await self._look_up(cache_type, key, policy, counters)
+        lookup = await self._storage.look_up(cache_type, key, policy, counters)
         if lookup.state is State.FRESH:
-            value = self._decode(lookup, into, policy, counters)
-            if value is not _MISSING:
+            value = self._storage.decode(lookup, into, policy, counters)
+            if value is not MISSING:
                 counters.hits += 1
                 drop_mark(self._owner, cache_type, key)
                 return value
@@ -213,20 +200,8 @@ class CacheManager:
         spec = find_by_function(load)
         recipe = None if spec is None else Recipe(spec.name, args, kwargs)
         self.access.append((cache_type, check_key(key), recipe))
-        lookup = await self._look_up(cache_type, key, policy, counters)
-        needed = Load(cache_type, key, load, args, kwargs, spec, lookup.killer)
-        if lookup.entry is not None and lookup.state in {State.FRESH, State.STALE}:
-            value = self._decode(lookup, returned_by(load), policy, counters)
-            if value is not _MISSING:
-                counters.hits += 1
-                age = max(time.time() - lookup.entry.created_ms / 1000, 0.0)
-                if lookup.state is State.FRESH:
-                    return Reading(value, "hit", age)
-                counters.stale_hits += 1
-                self._loads.run_behind(needed)
-                return Reading(value, "stale", age)
-        counters.misses += 1
-        return Reading((await self._loads.run(needed)).value, "miss", 0.0)
+        needed = Load(cache_type, key, load, args, kwargs, spec)
+        return await self._serving.read(needed, policy, counters)
 
     async def peek(self, cache_type: str, keys: Sequence[str]) -> list[EntryState | None]:
         """Say of each key how its entry stands, without its value and without counting a read.
@@ -236,32 +211,6 @@ class CacheManager:
         """
         policy, checked = self.policy(cache_type), [check_key(key) for key in keys]
         return await self.tier.peek(cache_type, checked, policy)
-
-    async def _look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
-        self._reads += 1
-        began = time.perf_counter() if self._reads % SAMPLE_EVERY == 0 else 0.0
-        lookup = await self.tier.fetch(cache_type, key, policy)
-        if began:
-            counters.durations["get"].observe(time.perf_counter() - began)
-        if lookup.state is State.DEAD:
-            counters.dead += 1
-        elif lookup.state is State.UNDECODABLE:
-            counters.undecodable += 1
-        elif lookup.state is State.UNREACHABLE:
-            counters.unreachable += 1
-        return lookup
-
-    def _decode(self, lookup: Lookup, into: Any, policy: Policy, counters: TypeCounters) -> Any:
-        if lookup.entry is None:
-            return _MISSING
-        if lookup.entry.is_none:
-            counters.negative_hits += 1
-        try:
-            return decode_value(lookup.entry, into, policy.max_entry)
-        except EntryError as error:
-            counters.undecodable += 1
-            logger.debug("action=undecodable reason=%s", error, extra={"action": "undecodable"})
-            return _MISSING
 
     # -- loads ------------------------------------------------------------------------------------
 
@@ -313,9 +262,8 @@ class CacheManager:
                 self.counters.of(cache_type).sets_refused += 1
                 return False
             mark = (self.log.epoch, self.log.seen)
-        self._reads += 1
         began = time.perf_counter()
-        stored = await self._loads.store(cache_type, key, value, encoded, *mark, ttl=ttl)
+        stored = await self._storage.store(cache_type, key, value, encoded, *mark, ttl=ttl)
         self.counters.of(cache_type).durations["set"].observe(time.perf_counter() - began)
         return stored
 

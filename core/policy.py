@@ -144,7 +144,7 @@ class Policy(Model):
     early: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """A hit with less than this share of its TTL left is loaded again behind the answer; 0: none is."""
     fail_safe: Seconds = 0.0
-    """After its TTL an entry may be served so much longer if its loader fails, or takes over `soft_timeout`."""
+    """After its TTL an entry may be served so much longer if its loader fails or takes too long."""
     fail_safe_throttle: PositiveSeconds = 5.0
     """After a failed load the loader is left alone so long, while there is an entry to serve."""
     soft_timeout: PositiveSeconds | None = None
