@@ -111,6 +111,7 @@ class Link:
         self._stalled = False
         self._buffer: list[bytes] = []
         self._flush_due = False
+        self._before_flush: list[Callable[[], None]] = []
         self._watch: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
         self._up = asyncio.Event()
@@ -179,6 +180,16 @@ class Link:
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
         self._post(command, handler)
 
+    def before_flush(self, callback: Callable[[], None]) -> None:
+        """Call `callback` right before this loop turn's write, so that it can queue what the turn gathered.
+
+        It is called once, on the event loop, also when the link went down meanwhile: then what it queues fails.
+        """
+        self._before_flush.append(callback)
+        if not self._flush_due:
+            self._flush_due = True
+            self._check_loop().call_soon(self._flush)
+
     async def call(self, *command: Argument) -> Any:
         """Send one command and return its reply (RESP2 shapes, bytes).
 
@@ -225,6 +236,10 @@ class Link:
             loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        if self._before_flush:
+            callbacks, self._before_flush = self._before_flush, []
+            for callback in callbacks:
+                callback()
         self._flush_due = False
         self.writes += 1
         if not self._buffer:
