@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from stoker.core.position import START
-from stoker.core.scopes import MAX_PATTERN_LENGTH, compile_glob
+from stoker.core.scopes import EVERY_COPY, MAX_PATTERN_LENGTH, compile_glob, to_field
 
 #: Scopes in each of the two generations; when the younger is full, the older is forgotten and the
 #: horizon rises to its last record.
@@ -22,7 +22,8 @@ MAX_PATTERN_BYTES = 4 * MAX_PATTERN_LENGTH
 
 #: Field names of a log record that name scopes, and the prefix of fields that don't.
 NOTE_PREFIX = b"_"
-_KEY, _TAG, _TYPE, _PATTERN, _EPOCH = b"key", b"tag", b"type", b"pattern", b"epoch"
+_KEY, _TAG, _TYPE, _PATTERN, _EPOCH, _COPY = b"key", b"tag", b"type", b"pattern", b"epoch", b"copy"
+EVERY_COPY_VALUE = to_field(EVERY_COPY)[1].encode()
 _HASHED = frozenset((_KEY, _TAG, _TYPE))
 
 
@@ -32,6 +33,8 @@ class History:
     Attributes:
         horizon: All records after it are known; what was born before it can't be vouched for.
         everything: The last record that named everything.
+        latest: The newest record that named any scope: what was born no earlier was killed by none.
+        copies: The last record that named all copies in memory.
         swept: What records up to here killed has been unlinked, and they may have been forgotten: entries
             in Redis need them no more, loads that were born before it can't be judged.
     """
@@ -43,6 +46,7 @@ class History:
     def clear(self) -> None:
         """Forget all."""
         self.horizon = self.everything = self.swept = START
+        self.latest = self.copies = START
         self._young: dict[int, int] = {}
         self._old: dict[int, int] = {}
         self._young_last = self._old_last = START
@@ -60,12 +64,16 @@ class History:
     def add_older(self, position: int, fields: Sequence[bytes]) -> None:
         """Take in a record in any order (the log is read backwards at the start); nothing is forgotten."""
         for name, value in zip(fields[::2], fields[1::2], strict=False):
+            if name == _EPOCH or name.startswith(NOTE_PREFIX):
+                continue
+            if name == _COPY:
+                self._note_copy(value, position)
+                continue
+            self.latest = max(self.latest, position)
             if name in _HASHED:
                 self._note(hash((name, value)), position)
             elif name == _PATTERN:
                 self._note_pattern(value, position)
-            elif name == _EPOCH or name.startswith(NOTE_PREFIX):
-                continue
             else:
                 # "everything", and all that this version doesn't know.
                 self.everything = max(self.everything, position)
@@ -103,6 +111,13 @@ class History:
             return self._pattern_killer(f"{cache_type}:{key}", born)
         return 0
 
+    def copy_killer(self, cache_type: str, key: str, after: int) -> int:
+        """The position of a record after a position that names copies in memory of the entry, or 0."""
+        if self.copies > after:
+            return self.copies
+        at = self._last(hash((_COPY, b"%b:%b" % (cache_type.encode(), key.encode()))))
+        return at if at > after else 0
+
     @property
     def scopes(self) -> int:
         """Scopes that are kept."""
@@ -115,6 +130,12 @@ class History:
     def _note(self, scope: int, position: int) -> None:
         if position > self._last(scope):
             self._young[scope] = position
+
+    def _note_copy(self, value: bytes, position: int) -> None:
+        if value == EVERY_COPY_VALUE:
+            self.copies = max(self.copies, position)
+        else:
+            self._note(hash((_COPY, value)), position)
 
     def _note_pattern(self, value: bytes, position: int) -> None:
         if len(value) > MAX_PATTERN_BYTES:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.history import History
 from stoker.core.position import START
-from stoker.core.scopes import Scope, narrowest, to_fields
+from stoker.core.scopes import EVERY_COPY, Copy, Scope, narrowest, to_fields
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
 Notes = Mapping[str, str]
-Append = Callable[[Sequence[Scope], Notes], Awaitable[object]]
+Append = Callable[[Sequence[Scope | Copy], Notes], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
     """One call's invalidations."""
 
-    scopes: Sequence[Scope]
+    scopes: Sequence[Scope | Copy]
     notes: Notes
 
 
@@ -66,7 +66,7 @@ class KeptInvalidations:
     def __len__(self) -> int:
         return sum(len(record.scopes) for record in self._records)
 
-    def add(self, scopes: Sequence[Scope], notes: Notes) -> None:
+    def add(self, scopes: Sequence[Scope | Copy], notes: Notes) -> None:
         """Keep invalidations, and try to append them in the background.
 
         After `close` nothing is tried any more: they are obeyed here, and said to be lost.
@@ -74,8 +74,7 @@ class KeptInvalidations:
         self.total += 1
         self._records.append(_Record(scopes, notes))
         if len(self) > MAX_KEPT_SCOPES:
-            everything = [scope for record in self._records for scope in record.scopes]
-            wider = narrowest(everything, limit=MAX_KEPT_SCOPES // 2)
+            wider = _widened([scope for record in self._records for scope in record.scopes])
             self._records = [_Record(wider, _shared_notes(self._records))]
             logger.warning(
                 "action=kept_widened scopes=%d",
@@ -97,6 +96,10 @@ class KeptInvalidations:
     def killer(self, cache_type: str, key: str, tags: Sequence[bytes]) -> int:
         """`NOT_YET` when one of them names the entry, else 0."""
         return self._overlay.killer(cache_type, key, tags, START) if self._records else START
+
+    def copy_killer(self, cache_type: str, key: str) -> int:
+        """`NOT_YET` when one of them names copies in memory of the entry, else 0."""
+        return self._overlay.copy_killer(cache_type, key, START) if self._records else START
 
     async def close(self) -> None:
         """Give up what could not be appended, and say so once."""
@@ -150,6 +153,15 @@ class KeptInvalidations:
                 error,
                 extra={"action": "append_refused", "kept": len(self)},
             )
+
+
+def _widened(scopes: Sequence[Scope | Copy]) -> list[Scope | Copy]:
+    """Half as many scopes as are kept at most, that cover all the given ones."""
+    copies = [scope for scope in scopes if isinstance(scope, Copy)]
+    others = [scope for scope in scopes if not isinstance(scope, Copy)]
+    if len(copies) > MAX_KEPT_SCOPES // 4:
+        copies = [EVERY_COPY]
+    return [*copies, *narrowest(others, limit=MAX_KEPT_SCOPES // 4)]
 
 
 def _shared_notes(records: Sequence[_Record]) -> dict[str, str]:

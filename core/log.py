@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
+from stoker.core.appending import Appending, Receipt
+from stoker.core.clock import boottime
+from stoker.core.epochs import Epoch, open_epoch
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.history import History
 from stoker.core.kept import KeptInvalidations, Notes
 from stoker.core.keys import Keys
 from stoker.core.link import Link
 from stoker.core.position import START, parse_position
-from stoker.core.scopes import Scope, to_fields
+from stoker.core.scopes import Copy, Scope, to_fields
+
+__all__ = ["Check", "InvalidationLog", "Receipt"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,45 +37,49 @@ CHECK_COUNT = 256
 #: Records one request asks for when much is to be read.
 CHUNK_COUNT = 5_000
 
-#: Scopes in one record at most; more become several records.
-MAX_RECORD_SCOPES = 5_000
-
 #: Traces of the newest records, for the log lines of reloads, and how much of each.
 MAX_TRACES = 1_000
 MAX_TRACE_LENGTH = 200
 
-_OPEN_EPOCH = (files("stoker.core") / "open_epoch.lua").read_text()
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What an invalidation is answered with.
-
-    It is acknowledged once it stands in the log: every strict read that begins later obeys it. While the
-    server is away it is kept, and appended when it is back; then `log_id` is None.
-    """
-
-    log_id: str | None
-
-    @property
-    def acknowledged(self) -> bool:
-        """Whether it stands in the log."""
-        return self.log_id is not None
+#: What `proved` is while nothing is: the log may have been silent for ever.
+NEVER = float("-inf")
 
 
 class Check:
     """One look at the log, shared by the reads of one loop turn."""
 
-    __slots__ = ("complete", "failed", "since", "write")
+    __slots__ = ("_waiters", "at", "complete", "done", "failed", "since", "view", "write")
 
-    def __init__(self, since: bytes, write: int) -> None:
+    def __init__(self, since: bytes, write: int, view: int) -> None:
         self.since = since
         self.write = write
         """The number of the link's write that carries it; a read that begins later needs another one."""
+        self.view = view
+        """The log's history as it was taken to be; when that was lost since, the check proves nothing."""
+        self.at = boottime()
+        """When it was queued, by the clock that runs on through suspension."""
+        self.done = False
+        """The reply has come, or never will."""
+        self._waiters: list[asyncio.Future[None]] = []
         self.complete = False
         """All records that stood in the log when the server ran the check have been read."""
         self.failed = False
         """The log is not the one that was known: its epoch must be looked up first."""
+
+    async def wait(self) -> None:
+        """Wait until it is done; where the log is on a connection of its own, that is not the entries'."""
+        if not self.done:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def settle(self) -> None:
+        """The reply was taken in: wake whoever waits."""
+        self.done = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
 
 
 class InvalidationLog:
@@ -84,6 +90,10 @@ class InvalidationLog:
         kept: What this process could not append yet.
         seen: The position up to which it was read; a load that starts now is born there.
         epoch_start: Where the epoch began, or 0 where its first record has been trimmed away.
+        version: Changes whenever something was learnt that could kill an entry: what was found alive at this
+            very version still is.
+        proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
+            was acknowledged before is known. `-inf` while nothing is proved in this epoch.
     """
 
     def __init__(self, link: Link, keys: Keys, *, read_only: bool = False) -> None:
@@ -91,7 +101,13 @@ class InvalidationLog:
         self._keys = keys
         self._read_only = read_only
         self.history = History()
-        self.kept = KeptInvalidations(self._append, link.wait_ready)
+        self._appending = Appending(
+            link, keys, appended=self._take_own, find_log=self._find_log, keep=self._keep
+        )
+        self.kept = KeptInvalidations(self._appending.append, link.wait_ready)
+        self.version = 0
+        self.proved = NEVER
+        self._view = 0
         self.seen = START
         self.epoch_start = START
         self._seen_id = b"0-0"
@@ -121,6 +137,15 @@ class InvalidationLog:
         """
         return max(self.seen, self._own)
 
+    @property
+    def known_from(self) -> int:
+        """All records after this position are known; what was born before it can't be judged from them.
+
+        (Of entries in Redis the sweep has unlinked what records up to `history.swept` killed: for them,
+        `history.horizon` is enough.)
+        """
+        return max(self.history.horizon, self.history.swept)
+
     def check(self) -> Check:
         """Queue a look at the log into this loop turn's write, before what the caller queues next.
 
@@ -131,7 +156,7 @@ class InvalidationLog:
         """
         check = self._check
         if check is None or check.write != self._link.writes:
-            taken = check = Check(self._seen_id, self._link.writes)
+            taken = check = Check(self._seen_id, self._link.writes, self._view)
             self._link.post(
                 ("XRANGE", self._keys.log, check.since, "+", "COUNT", CHECK_COUNT),
                 lambda reply: self._take(taken, reply),
@@ -157,6 +182,10 @@ class InvalidationLog:
         """A record that killed what was born at `born`, or 0: of the log, or one of ours that is kept."""
         return self.history.killer(cache_type, key, tags, born) or self.kept.killer(cache_type, key, tags)
 
+    def copy_killer(self, cache_type: str, key: str, after: int) -> int:
+        """A record after a position that names an entry's copies in memory, or 0: of the log, or kept."""
+        return self.history.copy_killer(cache_type, key, after) or self.kept.copy_killer(cache_type, key)
+
     def trace_of(self, position: int) -> str | None:
         """The trace id that the record at a position carried, if it is among the newest."""
         return self._traces.get(position)
@@ -174,6 +203,9 @@ class InvalidationLog:
         else:
             check.failed = True
             self.lose()
+        if check.complete and self._known and check.view == self._view:
+            self.proved = max(self.proved, check.at)
+        check.settle()
 
     def _take_records(self, records: list[Any]) -> None:
         for stream_id, fields in records:
@@ -185,6 +217,7 @@ class InvalidationLog:
             self.history.add(position, fields)
             self._take_notes(position, fields)
             self.seen, self._seen_id = position, stream_id
+            self.version += 1
 
     def _take_notes(self, position: int, fields: list[bytes]) -> None:
         for name, value in zip(fields[::2], fields[1::2], strict=False):
@@ -205,7 +238,7 @@ class InvalidationLog:
 
     def lose(self) -> None:
         """The log is not as it was: serve nothing from it until it was looked at anew."""
-        self._known = False
+        self._forget_all_known()
         if self._resyncing is None or self._resyncing.done():
             self._resyncing = asyncio.create_task(self._resync_quietly(), name="stoker-log-resync")
 
@@ -217,6 +250,7 @@ class InvalidationLog:
 
     async def close(self) -> None:
         """Stop what goes on in the background."""
+        await self._appending.close()
         await self.kept.close()
         if self._resyncing is not None:
             self._resyncing.cancel()
@@ -233,39 +267,36 @@ class InvalidationLog:
                     "action=log_resync_failed reason=%s", error, extra={"action": "log_resync_failed"}
                 )
 
+    def _forget_all_known(self) -> None:
+        self._known = False
+        self.proved = NEVER
+        self._view += 1
+        self.version += 1
+
+    async def _find_log(self) -> None:
+        self.lose()
+        await self.resync()
+
     async def _on_open(self) -> None:
         """Find the epoch, or open one, and read the newest records."""
         # A new connection and a resync may come together: two readings at once would mix.
         async with self._opening:
-            self._known = False
-            self._check = None
-            call = self._link.call_early
-            run_id = _run_id(await call("INFO", "server"))
-            epoch = secrets.randbits(64) | 1
-            group, fence = await call(
-                "EVAL",
-                _OPEN_EPOCH,
-                2,
-                self._keys.log,
-                self._keys.fence,
-                f"{epoch:016x}",
-                run_id,
-                "look" if self._read_only else "open",
-            )
-            # Who only looks, and finds no epoch, takes one that no entry has: all are of an older one.
-            self._epoch = int(group[6:22], 16) if group else epoch
-            if self._epoch == epoch and not self._read_only:
-                self.epochs_opened += 1
-                logger.warning("action=epoch_opened epoch=%016x", epoch, extra={"action": "epoch_opened"})
-            await self._read_newest(_floor(fence))
-            self._known = True
+            self._forget_all_known()
+            self._check, self._own = None, START  # in a new epoch, ids may run backwards
+            epoch = await open_epoch(self._link, self._keys, read_only=self._read_only)
+            self._epoch = epoch.number
+            self.epochs_opened += epoch.opened
+            at = boottime()
+            await self._read_newest(epoch)
+            self._known, self.proved = True, at
+            self.version += 1
 
-    async def _read_newest(self, floor: int) -> None:
+    async def _read_newest(self, epoch: Epoch) -> None:
         """Read backwards, newest first, until the log's beginning or as much as is kept.
 
         Records of older epochs count too: in a log that lived on, what they killed is dead for good.
         """
-        history, epoch = self.history, f"{self._epoch:016x}".encode()
+        history, number = self.history, f"{epoch.number:016x}".encode()
         history.clear()
         self.epoch_start = START
         newest: tuple[int, bytes] = (START, b"0-0")
@@ -277,15 +308,15 @@ class InvalidationLog:
                 newest = max(newest, (position, stream_id))
                 history.add_older(position, fields)
                 self._take_notes(position, fields)
-                if fields[:2] == [b"epoch", epoch]:
+                if fields[:2] == [b"epoch", number]:
                     self.epoch_start = position
             if len(records) < CHUNK_COUNT or history.full:
                 break
             end = b"(" + records[-1][0]
         # A log that begins at its floor was cut by the sweep, which first unlinked what was dead. One that
         # begins elsewhere was cut by somebody else (or is too long to be kept): what lies before is unknown.
-        history.horizon = START if oldest == floor else oldest
-        history.swept = max(history.swept, floor)
+        history.horizon = START if oldest == epoch.floor else oldest
+        history.swept = max(history.swept, epoch.floor)
         self.seen, self._seen_id = newest
 
     # -- appending --------------------------------------------------------------------------------
@@ -315,47 +346,30 @@ class InvalidationLog:
         notes = {name: text for name, text in given.items() if text}
         to_fields(scopes)  # raises before anything is sent or kept
         try:
-            return await self._append(scopes, notes)
+            return await self._appending.append(scopes, notes)
         except (LinkError, ReplyError):
             if keep:
-                self.kept.add(scopes, notes)
+                self._keep(scopes, notes)
             return Receipt(None)
 
-    async def _append(self, scopes: Sequence[Scope], notes: Notes) -> Receipt:
-        """Append, as one record or as few as hold them all; the receipt names the last.
+    async def tell(self, *scopes: Scope | Copy) -> int:
+        """Append what overwrites name; all that is told in one turn of the event loop shares one record.
+
+        Returns:
+            The position of the record; 0 when it could not be appended: then it is kept.
 
         Raises:
-            LinkError: The server can't be reached, or loses the log again and again.
-            ReplyError: It refuses.
+            UsageError: A scope can't be written.
         """
-        receipt = Receipt(None)
-        for start in range(0, len(scopes), MAX_RECORD_SCOPES):
-            part = scopes[start : start + MAX_RECORD_SCOPES]
-            receipt = await self._append_record(to_fields(part) + [t for pair in notes.items() for t in pair])
-        return receipt
+        return await self._appending.tell(scopes)
 
-    async def _append_record(self, flat: list[str]) -> Receipt:
-        for _ in range(3):
-            stream_id = await self._link.call("XADD", self._keys.log, "NOMKSTREAM", "*", *flat)
-            if stream_id is not None:
-                # Into the table at once, for reads under way here; `seen` stays: the records of others
-                # may lie in between.
-                self._own = parse_position(stream_id)
-                self.history.add(self._own, [text.encode() for text in flat])
-                return Receipt(stream_id.decode())
-            self.lose()
-            await self.resync()
-        raise LinkError("the log was lost again and again")
+    def _keep(self, scopes: Sequence[Scope | Copy], notes: Notes) -> None:
+        self.kept.add(scopes, notes)
+        self.version += 1
 
-
-def _floor(fence: bytes) -> int:
-    """Where the log begins by right, from the fence's third part; START where that isn't known."""
-    floor = fence.split(b":")[2:3]
-    return parse_position(floor[0]) if floor and floor[0] else START
-
-
-def _run_id(info: bytes) -> str:
-    for line in info.split(b"\r\n"):
-        if line.startswith(b"run_id:"):
-            return line[7:].decode()
-    return "unknown"  # a service that hides it: then only the log's loss opens an epoch
+    def _take_own(self, position: int, fields: Sequence[str]) -> None:
+        # Into the table at once, for reads under way here; `seen` stays: the records of others may lie in
+        # between.
+        self._own = max(self._own, position)
+        self.history.add(position, [text.encode() for text in fields])
+        self.version += 1

@@ -51,8 +51,19 @@ class Everything:
     """All entries of all types."""
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What processes hold of one entry in their memory; the entry in Redis stays as it is."""
+
+    cache_type: str
+    key: str
+
+
+EVERY_COPY = Copy("*", "*")
+"""All that processes hold in their memory."""
+
 Scope: TypeAlias = Key | Tag | Type | Pattern | Everything
-Field: TypeAlias = Literal["key", "tag", "type", "pattern", "everything"]
+Field: TypeAlias = Literal["key", "tag", "type", "pattern", "everything", "copy"]
 
 
 def check_scope(scope: Scope) -> Scope:
@@ -81,9 +92,11 @@ def check_scope(scope: Scope) -> Scope:
     return scope
 
 
-def to_field(scope: Scope) -> tuple[Field, str]:
+def to_field(scope: Scope | Copy) -> tuple[Field, str]:
     """Return the scope as a field of a log record."""
     match scope:
+        case Copy(cache_type, key):
+            return "copy", f"{cache_type}:{key}"
         case Key(cache_type, key):
             return "key", f"{cache_type}:{key}"
         case Tag(tag):
@@ -96,9 +109,11 @@ def to_field(scope: Scope) -> tuple[Field, str]:
             return "everything", "1"
 
 
-def to_fields(scopes: Iterable[Scope]) -> list[str]:
+def to_fields(scopes: Iterable[Scope | Copy]) -> list[str]:
     """Return the scopes, each once, as the flat field list of a log record."""
-    found = dict.fromkeys(to_field(check_scope(scope)) for scope in scopes)
+    found = dict.fromkeys(
+        to_field(scope if isinstance(scope, Copy) else check_scope(scope)) for scope in scopes
+    )
     return [text for pair in found for text in pair]
 
 
