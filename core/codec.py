@@ -12,7 +12,14 @@ import msgspec.inspect
 import zstandard
 from pydantic import BaseModel, TypeAdapter
 
-from stoker.core.entry import SERIALIZERS, Entry, make_flags
+from stoker.core.entry import (
+    COMPRESSION_MASK,
+    SERIALIZERS,
+    Entry,
+    compression_of,
+    make_flags,
+    serializer_of,
+)
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.policy import Policy
 
@@ -72,11 +79,19 @@ def decode_value(entry: Entry, into: Any, max_bytes: int) -> Any:
     Raises:
         EntryError: The payload is damaged, larger than `max_bytes`, or not of the type.
     """
-    if entry.is_none:
-        return None
-    payload = _expand(entry.payload, entry.compression, max_bytes)
+    return None if entry.is_none else decode_payload(entry.flags, entry.payload, into, max_bytes)
+
+
+def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any:
+    """Return the value of a payload that an entry's flags describe, as `into`.
+
+    Raises:
+        EntryError: The payload is damaged, larger than `max_bytes`, or not of the type.
+    """
+    if flags & COMPRESSION_MASK:
+        payload = _expand(payload, compression_of(flags), max_bytes)
     try:
-        return _decoder(entry.serializer, into)(payload)
+        return _decoder(serializer_of(flags), into)(payload)
     except Exception as error:  # noqa: BLE001  validators of types raise what they like
         raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None
 
@@ -174,8 +189,6 @@ def _compress(payload: bytes, compression: str) -> bytes:
 
 def _expand(payload: bytes, compression: str, max_bytes: int) -> bytes:
     """Decompress; the size is judged before memory is taken for it."""
-    if compression == "none":
-        return payload
     try:
         if compression == "zstd":
             size = zstandard.frame_content_size(payload)

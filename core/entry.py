@@ -41,14 +41,21 @@ MAX_TAGS = 128
 
 FLAG_NONE = 0b1_0000
 _SERIALIZER_MASK = 0b11
-_COMPRESSION_MASK = 0b1100
-_KNOWN_FLAGS = 0b1_1111
+COMPRESSION_MASK = 0b1100
 
 SERIALIZERS = ("msgpack", "json")
 COMPRESSIONS = ("none", "zstd", "zlib")
 
+_BEGINS = MAGIC + bytes((VERSION,))
+_GOOD_FLAGS = frozenset(
+    serializer | compression << 2 | none
+    for serializer in range(len(SERIALIZERS))
+    for compression in range(len(COMPRESSIONS))
+    for none in (0, FLAG_NONE)
+)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)  # not frozen: that would make each of them cost three times as much
 class Entry:
     """One stored value, with what decides whether it may be served."""
 
@@ -69,12 +76,22 @@ class Entry:
     @property
     def serializer(self) -> str:
         """How the payload was made."""
-        return SERIALIZERS[self.flags & _SERIALIZER_MASK]
+        return serializer_of(self.flags)
 
     @property
     def compression(self) -> str:
         """How the payload was compressed."""
-        return COMPRESSIONS[(self.flags & _COMPRESSION_MASK) >> 2]
+        return compression_of(self.flags)
+
+
+def serializer_of(flags: int) -> str:
+    """How the payload was made."""
+    return SERIALIZERS[flags & _SERIALIZER_MASK]
+
+
+def compression_of(flags: int) -> str:
+    """How the payload was compressed."""
+    return COMPRESSIONS[(flags & COMPRESSION_MASK) >> 2]
 
 
 def make_flags(serializer: str, compression: str, *, is_none: bool) -> int:
@@ -106,11 +123,7 @@ def unpack_entry(data: bytes) -> Entry:
         raise EntryError(f"{len(data)} bytes are no entry: a header alone has {HEADER_BYTES}") from None
     if magic != MAGIC or version != VERSION:
         raise EntryError(f"no entry of version {VERSION}: begins with {data[:3].hex()}")
-    if (
-        flags & ~_KNOWN_FLAGS
-        or flags & _SERIALIZER_MASK > 1
-        or flags & _COMPRESSION_MASK == _COMPRESSION_MASK
-    ):
+    if flags not in _GOOD_FLAGS:
         raise EntryError(f"flags {flags:#04x} are not known to version {VERSION}")
     tags: tuple[bytes, ...] = ()
     start = HEADER_BYTES
@@ -120,6 +133,17 @@ def unpack_entry(data: bytes) -> Entry:
             raise EntryError("cut off within the tags")
         tags = _unpack_tags(data[HEADER_BYTES:start])
     return Entry(epoch, join_position(ms, seq), created, fresh, flags, tags, data[start:])
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether the bytes are an entry of this version, as far as its fixed header tells."""
+    return (
+        data[:3] == _BEGINS
+        and data[3] in _GOOD_FLAGS
+        and HEADER_BYTES + (data[44] << 8 | data[45]) <= len(data)
+        if len(data) >= HEADER_BYTES
+        else False
+    )
 
 
 def frozen_born(data: bytes) -> int | None:

@@ -54,7 +54,8 @@ class KeptInvalidations:
     def __init__(self, append: Append, ready: Callable[[], Awaitable[None]]) -> None:
         self._append = append
         self._ready = ready
-        self._records: list[_Record] = []
+        self.pending: list[_Record] = []
+        """What is kept; while this is empty, nothing of it can have killed anything."""
         self._overlay = History()
         self._drain: asyncio.Task[None] | None = None
         self._refused = False
@@ -64,7 +65,12 @@ class KeptInvalidations:
         """Calls whose invalidations were kept so far."""
 
     def __len__(self) -> int:
-        return sum(len(record.scopes) for record in self._records)
+        return sum(len(record.scopes) for record in self.pending)
+
+    @property
+    def empty(self) -> bool:
+        """Whether all that was kept stands in the log."""
+        return not self.pending
 
     def add(self, scopes: Sequence[Scope | Copy], notes: Notes) -> None:
         """Keep invalidations, and try to append them in the background.
@@ -72,10 +78,10 @@ class KeptInvalidations:
         After `close` nothing is tried any more: they are obeyed here, and said to be lost.
         """
         self.total += 1
-        self._records.append(_Record(scopes, notes))
+        self.pending.append(_Record(scopes, notes))
         if len(self) > MAX_KEPT_SCOPES:
-            wider = _widened([scope for record in self._records for scope in record.scopes])
-            self._records = [_Record(wider, _shared_notes(self._records))]
+            wider = _widened([scope for record in self.pending for scope in record.scopes])
+            self.pending = [_Record(wider, _shared_notes(self.pending))]
             logger.warning(
                 "action=kept_widened scopes=%d",
                 len(wider),
@@ -90,16 +96,16 @@ class KeptInvalidations:
     def open(self) -> None:
         """Go on after `close`, with what is still kept."""
         self._closed = self._told_lost = False
-        if self._records:
+        if self.pending:
             self._start()
 
     def killer(self, cache_type: str, key: str, tags: Sequence[bytes]) -> int:
         """`NOT_YET` when one of them names the entry, else 0."""
-        return self._overlay.killer(cache_type, key, tags, START) if self._records else START
+        return self._overlay.killer(cache_type, key, tags, START) if self.pending else START
 
     def copy_killer(self, cache_type: str, key: str) -> int:
         """`NOT_YET` when one of them names copies in memory of the entry, else 0."""
-        return self._overlay.copy_killer(cache_type, key, START) if self._records else START
+        return self._overlay.copy_killer(cache_type, key, START) if self.pending else START
 
     async def close(self) -> None:
         """Give up what could not be appended, and say so once."""
@@ -107,7 +113,7 @@ class KeptInvalidations:
         if self._drain is not None:
             self._drain.cancel()
             await asyncio.gather(self._drain, return_exceptions=True)
-        if self._records:
+        if self.pending:
             self._tell_lost()
 
     def _start(self) -> None:
@@ -121,9 +127,9 @@ class KeptInvalidations:
 
     async def _append_all(self) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while self._records:
+        while self.pending:
             await self._ready()
-            records = list(self._records)
+            records = list(self.pending)
             scopes = list(dict.fromkeys(scope for record in records for scope in record.scopes))
             try:
                 await self._append(scopes, _shared_notes(records))
@@ -133,10 +139,10 @@ class KeptInvalidations:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
             # `add` may have put them together with newer ones meanwhile: those are appended once more.
-            self._records = [record for record in self._records if record not in records]
+            self.pending = [record for record in self.pending if record not in records]
             self._refused = False
             self._overlay.clear()
-            for record in self._records:
+            for record in self.pending:
                 self._overlay.add(NOT_YET, [text.encode() for text in to_fields(record.scopes)])
             logger.warning(
                 "action=kept_appended scopes=%d",

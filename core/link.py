@@ -35,8 +35,13 @@ Handler = Callable[[Any], None]
 #: Commands that may wait for replies; more are refused at once.
 MAX_PENDING = 100_000
 
-#: The watchdog looks so many times within `timeout`; a late look (a busy loop) is one look only.
-WATCHDOG_LOOKS = 4
+#: So many looks of the watchdog in a row without a sign of life are a stall; a late look (a busy loop) is one
+#: look only.
+WATCHDOG_LOOKS = 6
+
+#: Looks that would fit into `timeout`: silence may begin right after a look, and callers must have been told,
+#: and woken, within it.
+LOOKS_WITHIN_TIMEOUT = 7.5
 
 #: Seconds a stalled connection may take to answer before it is given up.
 STALL_PATIENCE_SECONDS = 2.0
@@ -79,7 +84,7 @@ class Link:
     Args:
         url: The server, as redis-py reads it.
         connect_timeout: Seconds one attempt to connect may take.
-        timeout: Seconds without any reply after which callers are told.
+        timeout: Seconds without any reply within which callers are told.
         on_open: Awaited on each new connection before it serves anyone (the log's epoch check). If it
             raises `LinkError` or `ReplyError`, the connection is dropped and tried again.
     """
@@ -183,7 +188,7 @@ class Link:
     def before_flush(self, callback: Callable[[], None]) -> None:
         """Call `callback` right before this loop turn's write, so that it can queue what the turn gathered.
 
-        It is called once, on the event loop, also when the link went down meanwhile: then what it queues fails.
+        It is called once, also when the link went down meanwhile: then what it queues fails.
         """
         self._before_flush.append(callback)
         if not self._flush_due:
@@ -198,6 +203,32 @@ class Link:
             ReplyError: It answered with an error.
         """
         return await self.send(command)
+
+    def gather(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        """Queue commands for this loop turn's write; the future gets all replies, errors in their places.
+
+        It gets a `LinkError` when one of the replies does not come.
+
+        Raises:
+            LinkError: The link is down; nothing was sent.
+        """
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        replies: list[Any] = []
+        left = len(commands)
+
+        def take(reply: Any) -> None:
+            replies.append(reply)
+            if isinstance(reply, LinkError):
+                if not future.done():
+                    future.set_exception(reply)
+            elif len(replies) == left and not future.done():
+                future.set_result(replies)
+
+        for command in commands:
+            self.post(command, take)
+        if not commands:
+            future.set_result(replies)
+        return future
 
     async def calls(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one write; an error reply stands in its place in the list.
@@ -259,7 +290,7 @@ class Link:
 
     def _watch_on(self, activity: tuple[int, int], looks: int) -> None:
         loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self.timeout / WATCHDOG_LOOKS, self._look, activity, looks)
+        self._watch = loop.call_later(self.timeout / LOOKS_WITHIN_TIMEOUT, self._look, activity, looks)
 
     def _look(self, activity: tuple[int, int], looks: int) -> None:
         self._watch = None
@@ -276,8 +307,8 @@ class Link:
         looks += 1
         if looks == WATCHDOG_LOOKS and not self._stalled:
             self._stall(wire)
-        if looks >= WATCHDOG_LOOKS * STALL_PATIENCE_SECONDS / self.timeout:
-            self._drop(f"no reply for {STALL_PATIENCE_SECONDS:g} s")
+        if looks >= WATCHDOG_LOOKS + LOOKS_WITHIN_TIMEOUT * STALL_PATIENCE_SECONDS / self.timeout:
+            self._drop(f"no reply for {self.timeout + STALL_PATIENCE_SECONDS:g} s")
             return
         self._watch_on(activity, looks)
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from stoker.core.commits import Commits
 from stoker.core.config import CacheConfig
 from stoker.core.counters import Counters
 from stoker.core.entry import encode_tags
@@ -76,7 +77,8 @@ class CacheManager:
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
         self.tier = RedisTier(self.link, self.log, self.keys)
-        self._storage = Storage(self.config, self.tier, self.counters)
+        commits = Commits(self.link, self.log, self.keys)
+        self._storage = Storage(self.config, self.tier, commits, self.counters)
         self._loads = Loads(self.config, self._storage, self.log, self.counters)
         self._serving = Serving(self._storage, self._loads)
         self._recording = Recording(self) if recording and not read_only else None
@@ -257,13 +259,11 @@ class CacheManager:
         if ttl is not None:
             check_ttl(ttl)
         mark = take_mark(self._owner, cache_type, key) if policy.kind == "derived" else None
-        if mark is None:
-            if not await self.log.catch_up():
-                self.counters.of(cache_type).sets_refused += 1
-                return False
-            mark = (self.log.epoch, self.log.seen)
         began = time.perf_counter()
-        stored = await self._storage.store(cache_type, key, value, encoded, *mark, ttl=ttl)
+        if mark is None:
+            stored = await self._storage.store_now(cache_type, key, value, encoded, ttl=ttl)
+        else:
+            stored = await self._storage.store(cache_type, key, value, encoded, *mark, ttl=ttl)
         self.counters.of(cache_type).durations["set"].observe(time.perf_counter() - began)
         return stored
 

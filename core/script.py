@@ -16,7 +16,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.text = (files("stoker.core") / name).read_text(encoding="utf-8")
-        self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, link: Link, keys: Sequence[str | bytes], *arguments: Argument) -> Any:
         """Run it and return its reply; the server learns the text when it doesn't know the digest.
@@ -26,7 +26,7 @@ class Script:
             ReplyError: The script failed.
         """
         try:
-            return await link.call("EVALSHA", self._digest, len(keys), *keys, *arguments)
+            return await link.call("EVALSHA", self.digest, len(keys), *keys, *arguments)
         except ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise

@@ -1,20 +1,24 @@
-"""The Redis tier: entries behind one shared connection, each read held against the log."""
+"""The Redis tier: entries behind one shared connection, each read held against the log.
+
+Reads of one loop turn that want the same entry share one fetch: it leaves after all of them began.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from stoker.core.entry import HEADER_BYTES, Entry, header_length, pack_entry, unpack_entry
+from stoker.core.entry import HEADER_BYTES, Entry, header_length, is_plain, unpack_entry
 from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link import Link
-from stoker.core.log import InvalidationLog
+from stoker.core.log import Check, InvalidationLog
 from stoker.core.policy import Policy
-from stoker.core.position import START, split_position
-from stoker.core.script import Script
+from stoker.core.position import START
 
 #: Bytes beyond the payload that an entry may have: header and tags.
 MAX_OVERHEAD_BYTES = HEADER_BYTES + 2**16
@@ -25,11 +29,16 @@ PEEK_BYTES = 1024
 #: Entries that one round trip peeks at.
 PEEK_BATCH = 500
 
+#: Entries that one round trip fetches; the link stays free for others between.
+FETCH_BATCH = 1_000
+
 #: Keys that one step of a scan asks for.
 SCAN_COUNT = 1_000
 
 #: Times a read looks again when the log ran ahead of it.
 READ_ATTEMPTS = 4
+
+_number = int.from_bytes
 
 
 class State(enum.StrEnum):
@@ -49,14 +58,30 @@ class State(enum.StrEnum):
     """The server, or the log, could not be asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lookup:
     """The answer to a read."""
 
     state: State
-    entry: Entry | None = None
+    data: bytes = b""
+    """The stored form, where there is one that could be read."""
     killer: int = START
     """Position of the record that killed it, where it is dead by one that is known."""
+    checked: int = START
+    """The position on the log up to which it was found to be alive."""
+    held: Any = None
+    """What the memory tier holds, where the entry comes from there."""
+    found: Entry | None = None
+
+    @property
+    def entry(self) -> Entry | None:
+        """The entry, taken apart when it is first asked for."""
+        if self.found is None and self.data:
+            try:
+                self.found = unpack_entry(self.data)
+            except EntryError:
+                self.data = b""
+        return self.found
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,83 +97,161 @@ class EntryState:
     """Position of the record that killed it, where it is dead by one that is known."""
 
 
-class Commit(enum.Enum):
-    """What became of a store."""
+class _Fetch:
+    """An entry under way from the server; called with the reply."""
 
-    STORED = 1
-    YOUNGER = 0
-    """Another load that began later was stored before."""
-    OTHER_EPOCH = -1
-    FENCED = -2
-    LOG_LOST = -3
-    UNREACHABLE = -4
+    __slots__ = ("_tier", "cache_type", "check", "data", "key", "name", "policy", "waiting", "write")
+
+    def __init__(
+        self, tier: RedisTier, cache_type: str, key: str, policy: Policy, name: str, check: Check, write: int
+    ) -> None:
+        self._tier = tier
+        self.cache_type = cache_type
+        self.key = key
+        self.policy = policy
+        self.name = name
+        self.check = check
+        self.write = write
+        """The link's write that carries it; reads that begin later need another."""
+        self.data = b""
+        self.waiting: list[asyncio.Future[Lookup | None]] = []
+
+    def __call__(self, reply: Any) -> None:
+        lookup = self._tier.conclude(self, reply)
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(lookup)
 
 
 class RedisTier:
-    """Reads and writes entries."""
+    """Reads entries."""
 
     def __init__(self, link: Link, log: InvalidationLog, keys: Keys) -> None:
         self._link = link
         self._log = log
         self._keys = keys
-        self._commit = Script("commit.lua")
+        self._fetches: dict[str, _Fetch] = {}
 
     async def fetch(self, cache_type: str, key: str, policy: Policy) -> Lookup:
         """Read an entry strictly: held against all that stood in the log when the server was asked."""
-        name = self._keys.entry(cache_type, key)
-        limit = policy.max_entry + MAX_OVERHEAD_BYTES
-        log = self._log
+        log, loop = self._log, asyncio.get_running_loop()
+        for _ in range(READ_ATTEMPTS):
+            try:
+                fetch = self._fetch(cache_type, key, policy)
+            except LinkError:
+                break
+            future: asyncio.Future[Lookup | None] = loop.create_future()
+            fetch.waiting.append(future)
+            lookup = await future
+            if lookup is None and not fetch.check.done:
+                # On a cluster the log's node may answer last.
+                await fetch.check.wait()
+                lookup = self._settled(fetch)
+            if lookup is not None:
+                return lookup
+            await (log.catch_up() if log.epoch else log.resync())
+        return Lookup(State.UNREACHABLE)
+
+    def _fetch(self, cache_type: str, key: str, policy: Policy) -> _Fetch:
+        """Join the fetch of an entry that this loop turn's write will carry, or queue one."""
+        name, link = self._keys.entry(cache_type, key), self._link
+        fetch = self._fetches.get(name)
+        if fetch is None or fetch.write != link.writes:
+            check = self._log.check()
+            fetch = _Fetch(self, cache_type, key, policy, name, check, link.writes)
+            link.post(("GETRANGE", name, 0, policy.max_entry + MAX_OVERHEAD_BYTES), fetch)
+            self._fetches[name] = fetch
+        return fetch
+
+    def conclude(self, fetch: _Fetch, reply: Any) -> Lookup | None:
+        """Take in the reply to a fetch; None when the read must look again."""
+        if self._fetches.get(fetch.name) is fetch:
+            del self._fetches[fetch.name]
+        if isinstance(reply, LinkError):
+            return Lookup(State.UNREACHABLE)
+        if isinstance(reply, ReplyError):
+            # Not even a string, or a server that is loading, full or forbids it.
+            wrong = str(reply).startswith("WRONGTYPE")
+            return Lookup(State.UNDECODABLE if wrong else State.UNREACHABLE)
+        fetch.data = reply
+        return self._settled(fetch)
+
+    def _settled(self, fetch: _Fetch) -> Lookup | None:
+        """Judge what was fetched, if the look at the log before it is complete."""
+        if fetch.check.complete and self._log.epoch:
+            return self.judge(fetch.cache_type, fetch.key, fetch.data, fetch.policy)
+        return None
+
+    async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
+        """Read entries strictly, all of a batch in one round trip."""
+        found: list[Lookup] = []
+        for start in range(0, len(keys), FETCH_BATCH):
+            found += await self._fetch_batch(cache_type, keys[start : start + FETCH_BATCH], policy)
+        return found
+
+    async def _fetch_batch(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
+        log, name = self._log, self._keys.entry
+        last = policy.max_entry + MAX_OVERHEAD_BYTES
+        commands = [("GETRANGE", name(cache_type, key), 0, last) for key in keys]
         for _ in range(READ_ATTEMPTS):
             try:
                 check = log.check()
-                data: bytes = await self._link.send(("GETRANGE", name, 0, limit))
+                replies = await self._link.gather(commands)
             except LinkError:
                 break
-            except ReplyError:
-                return Lookup(State.UNDECODABLE)  # not even a string
+            if not check.done:
+                await check.wait()
             if check.complete and log.epoch:
-                return self.judge(cache_type, key, data, policy)
+                return self._judge_batch(cache_type, keys, replies, policy)
             await (log.catch_up() if log.epoch else log.resync())
-        return Lookup(State.UNREACHABLE)
+        return [Lookup(State.UNREACHABLE) for _ in keys]
+
+    def _judge_batch(
+        self, cache_type: str, keys: Sequence[str], replies: Sequence[Any], policy: Policy
+    ) -> list[Lookup]:
+        judge, found = self.judge, list[Lookup]()
+        for key, reply in zip(keys, replies, strict=True):
+            if isinstance(reply, ReplyError):
+                wrong = str(reply).startswith("WRONGTYPE")
+                found.append(Lookup(State.UNDECODABLE if wrong else State.UNREACHABLE))
+            else:
+                found.append(judge(cache_type, key, reply, policy))
+        return found
 
     def judge(self, cache_type: str, key: str, data: bytes, policy: Policy) -> Lookup:
         """Say what stored bytes are worth, by what is known of the log now."""
         if not data:
             return Lookup(State.ABSENT)
+        log, history = self._log, self._log.history
+        # Almost all reads end here: nothing at all was invalidated since the entry was born.
+        born = _number(data[12:28])
+        if (
+            is_plain(data)
+            and born >= history.latest
+            and born >= history.horizon
+            and _number(data[4:12]) == log.epoch
+            and log.kept.empty
+            and _number(data[36:44]) > time.time() * 1000
+        ):
+            return Lookup(State.FRESH, data, START, log.seen)
         try:
             entry = unpack_entry(data)
         except EntryError:
             return Lookup(State.UNDECODABLE)
-        log, born, old = self._log, entry.born, entry.epoch != self._log.epoch
-        if born < log.history.horizon or (old and policy.after_rollback == "dead"):
-            return Lookup(State.DEAD, entry)
-        if old:
+        old = entry.epoch != log.epoch
+        lookup = Lookup(State.DEAD, data, START, log.seen, None, entry)
+        if born < history.horizon or (old and policy.after_rollback == "dead"):
+            return lookup
+        if old and policy.after_rollback == "revalidate":
             # When the log was lost and the clock ran backwards, it may have been born "after" records that
             # are younger: all of the new epoch count.
             born = min(born, log.epoch_start)
-        killer = log.killer(cache_type, key, entry.tags, born)
-        if killer:
-            return Lookup(State.DEAD, entry, killer)
-        if old or entry.fresh_until_ms <= time.time() * 1000:
-            return Lookup(State.STALE, entry)
-        return Lookup(State.FRESH, entry)
-
-    async def store(self, cache_type: str, key: str, entry: Entry, ttl_ms: int) -> Commit:
-        """Store an entry unless history has overtaken it; `ttl_ms` includes the stale window."""
-        if not entry.epoch:
-            return Commit.LOG_LOST
-        keys = (self._keys.entry(cache_type, key), self._keys.fence)
-        ms, seq = split_position(entry.born)
-        try:
-            answer = await self._commit.run(
-                self._link, keys, pack_entry(entry), max(1, ttl_ms), f"{entry.epoch:016x}", ms, seq
-            )
-        except (LinkError, ReplyError):
-            return Commit.UNREACHABLE
-        commit = Commit(answer)
-        if commit in {Commit.LOG_LOST, Commit.OTHER_EPOCH} and entry.epoch == self._log.epoch:
-            self._log.lose()  # the server knows of an epoch that this process doesn't
-        return commit
+        lookup.killer = log.killer(cache_type, key, entry.tags, born)
+        if not lookup.killer:
+            stale = entry.fresh_until_ms <= time.time() * 1000
+            old = old and policy.after_rollback != "trust"
+            lookup.state = State.STALE if stale or old else State.FRESH
+        return lookup
 
     async def unlink(self, cache_type: str, key: str) -> int:
         """Give an entry's memory back; say how many were there."""

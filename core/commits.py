@@ -1,0 +1,130 @@
+"""Commits: entries on their way to the server, all of a loop turn's in one script call.
+
+The script decides what is stored: nothing that history has overtaken (`commit.lua`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from stoker.core.errors import LinkError, ReplyError
+from stoker.core.keys import Keys
+from stoker.core.link import Argument, Command, Link
+from stoker.core.log import InvalidationLog
+from stoker.core.script import Script
+
+#: One call of the script takes so many entries, and so many bytes; the server does nothing else meanwhile.
+MAX_ENTRIES = 200
+MAX_BYTES = 1 << 20
+
+#: Conditions of a commit beside those that always hold. `TAIL`: the caller vouches for the value now, and the
+#: script stamps it with the log's end. `ABSENT`: nothing is stored there, or what follows `HEAD` is what is.
+ALWAYS, TAIL, HEAD = b"", b"tail", b"="
+
+
+class Commit(enum.Enum):
+    """What became of a store."""
+
+    STORED = 1
+    YOUNGER = 0
+    """Another load that began later was stored before, or something else than was expected is stored."""
+    OTHER_EPOCH = -1
+    FENCED = -2
+    LOG_LOST = -3
+    UNREACHABLE = -4
+
+
+class _Pending:
+    """One entry that waits for its commit."""
+
+    __slots__ = ("arguments", "future", "name", "size")
+
+    def __init__(
+        self, name: str, arguments: tuple[bytes, int, bytes], future: asyncio.Future[Commit]
+    ) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.size = len(arguments[0])
+        self.future = future
+
+    def settle(self, commit: Commit) -> None:
+        if not self.future.done():
+            self.future.set_result(commit)
+
+
+class Commits:
+    """Stores entries."""
+
+    def __init__(self, link: Link, log: InvalidationLog, keys: Keys) -> None:
+        self._link = link
+        self._log = log
+        self._keys = keys
+        self._script = Script("commit.lua")
+        self._pending: list[_Pending] = []
+
+    def commit(
+        self, cache_type: str, key: str, stored: bytes, ttl_ms: int, condition: bytes = ALWAYS
+    ) -> asyncio.Future[Commit]:
+        """Queue an entry's stored form for this loop turn's write; the future says what became of it.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            stored: The stored form.
+            ttl_ms: Milliseconds after which the server drops it, the stale window included.
+            condition: `ALWAYS`, `TAIL`, or `HEAD` and the first bytes of what must be stored there now.
+        """
+        future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+        if not self._pending:
+            self._link.before_flush(self._send)
+        name = self._keys.entry(cache_type, key)
+        self._pending.append(_Pending(name, (stored, max(1, ttl_ms), condition), future))
+        return future
+
+    def _send(self) -> None:
+        pending, self._pending = self._pending, []
+        batch: list[_Pending] = []
+        size = 0
+        for one in pending:
+            if batch and (len(batch) == MAX_ENTRIES or size + one.size > MAX_BYTES):
+                self._post(batch)
+                batch, size = [], 0
+            batch.append(one)
+            size += one.size
+        if batch:
+            self._post(batch)
+
+    def _post(self, batch: Sequence[_Pending], *, by_text: bool = False) -> None:
+        script = self._script
+        call = ("EVAL", script.text) if by_text else ("EVALSHA", script.digest)
+        arguments: list[Argument] = [*call, 2 + len(batch), self._keys.fence, self._keys.log]
+        arguments += [one.name for one in batch]
+        for one in batch:
+            arguments += one.arguments
+        command: Command = tuple(arguments)
+
+        def take(reply: Any) -> None:
+            if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT") and not by_text:
+                self._post(batch, by_text=True)
+            elif isinstance(reply, (LinkError, ReplyError)):
+                for one in batch:
+                    one.settle(Commit.UNREACHABLE)
+            else:
+                for one, answer in zip(batch, reply, strict=True):
+                    one.settle(self._understand(one, answer))
+
+        try:
+            self._link.post(command, take)
+        except LinkError as error:
+            take(error)
+
+    def _understand(self, one: _Pending, answer: int) -> Commit:
+        commit = Commit(answer)
+        if commit is Commit.LOG_LOST or commit is Commit.OTHER_EPOCH:
+            epoch = int.from_bytes(one.arguments[0][4:12])
+            if epoch == self._log.epoch or one.arguments[2] == TAIL:
+                self._log.lose()  # the server knows of an epoch that this process doesn't
+        return commit
