@@ -308,7 +308,7 @@ class Link:
         if looks == WATCHDOG_LOOKS and not self._stalled:
             self._stall(wire)
         if looks >= WATCHDOG_LOOKS + LOOKS_WITHIN_TIMEOUT * STALL_PATIENCE_SECONDS / self.timeout:
-            self._drop(f"no reply for {self.timeout + STALL_PATIENCE_SECONDS:g} s")
+            self._drop(f"no reply for {STALL_PATIENCE_SECONDS:g} s")
             return
         self._watch_on(activity, looks)
 
