@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 #: Records one check asks for; when there are more, the reader reads on before it decides.
 CHECK_COUNT = 256
 
+#: Checks that one catching up makes at most: a log that grows faster than it can be read is not caught.
+CATCH_UP_ROUNDS = 1_000
+
 #: Records one request asks for when much is to be read.
 CHUNK_COUNT = 5_000
 
@@ -48,10 +51,12 @@ NEVER = float("-inf")
 class Check:
     """One look at the log, shared by the reads of one loop turn."""
 
-    __slots__ = ("_waiters", "at", "complete", "done", "failed", "since", "view", "write")
+    __slots__ = ("_waiters", "at", "complete", "count", "done", "failed", "since", "view", "write")
 
-    def __init__(self, since: bytes, write: int, view: int) -> None:
+    def __init__(self, since: bytes, count: int, write: int, view: int) -> None:
         self.since = since
+        self.count = count
+        """Records it asks for at most."""
         self.write = write
         """The number of the link's write that carries it; a read that begins later needs another one."""
         self.view = view
@@ -108,6 +113,7 @@ class InvalidationLog:
         self.version = 0
         self.proved = NEVER
         self._view = 0
+        self._behind = False
         self.seen = START
         self.epoch_start = START
         self._seen_id = b"0-0"
@@ -156,9 +162,11 @@ class InvalidationLog:
         """
         check = self._check
         if check is None or check.write != self._link.writes:
-            taken = check = Check(self._seen_id, self._link.writes, self._view)
+            taken = check = Check(
+                self._seen_id, CHUNK_COUNT if self._behind else CHECK_COUNT, self._link.writes, self._view
+            )
             self._link.post(
-                ("XRANGE", self._keys.log, check.since, "+", "COUNT", CHECK_COUNT),
+                ("XRANGE", self._keys.log, check.since, "+", "COUNT", check.count),
                 lambda reply: self._take(taken, reply),
             )
             self._check = check
@@ -166,14 +174,16 @@ class InvalidationLog:
 
     async def catch_up(self) -> bool:
         """Read on until the end of the log; say whether it was reached and the log's epoch is known."""
-        for _ in range(1_000):
+        for _ in range(CATCH_UP_ROUNDS):
             try:
                 check = self.check()
-                await self._link.call("PING")
-            except (LinkError, ReplyError):
+            except LinkError:
                 return False
+            await check.wait()
             if check.complete and self._known:
                 return True
+            if check.failed and self._known:
+                return False  # the server does not answer
             if not self._known and not await self.resync():
                 return False
         return False
@@ -196,15 +206,16 @@ class InvalidationLog:
         elif reply and reply[0][0] == check.since:
             if len(reply) > 1:
                 self._take_records(reply[1:])
-            check.complete = len(reply) < CHECK_COUNT
+            check.complete = len(reply) < check.count
         elif self._read_only and check.since == b"0-0":
             self._take_records(reply)  # there was no log to find a place in
-            check.complete = len(reply) < CHECK_COUNT
+            check.complete = len(reply) < check.count
         else:
             check.failed = True
             self.lose()
         if check.complete and self._known and check.view == self._view:
             self.proved = max(self.proved, check.at)
+        self._behind = not check.complete and not check.failed
         check.settle()
 
     def _take_records(self, records: list[Any]) -> None:
