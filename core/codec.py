@@ -47,6 +47,7 @@ def _encode_hook(value: Any) -> Any:
 
 _MSGPACK = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
 _JSON = msgspec.json.Encoder(enc_hook=_encode_hook)
+_decode_plain = msgspec.msgpack.Decoder(Any).decode
 
 
 def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
@@ -57,8 +58,9 @@ def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
     """
     if value is None:
         return make_flags(policy.serializer, "none", is_none=True), b""
+    binary = policy.serializer == "msgpack"
     try:
-        payload = (_MSGPACK if policy.serializer == "msgpack" else _JSON).encode(value)
+        payload = (_MSGPACK if binary else _JSON).encode(value)
     except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UnstorableError(f"{type(value).__name__} can't be stored: {error}") from None
     if len(payload) > policy.max_entry:
@@ -70,7 +72,7 @@ def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
         smaller = _compress(payload, compression)
         if len(smaller) < len(payload):
             return make_flags(policy.serializer, compression, is_none=False), smaller
-    return make_flags(policy.serializer, "none", is_none=False), payload
+    return 0 if binary else make_flags("json", "none", is_none=False), payload
 
 
 def decode_value(entry: Entry, into: Any, max_bytes: int) -> Any:
@@ -91,6 +93,8 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
     if flags & COMPRESSION_MASK:
         payload = _expand(payload, compression_of(flags), max_bytes)
     try:
+        if not flags and into is Any:
+            return _decode_plain(payload)
         return _decoder(serializer_of(flags), into)(payload)
     except Exception as error:  # noqa: BLE001  validators of types raise what they like
         raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
-from stoker.core.link import Argument, Command, Link
+from stoker.core.link import Argument, Link
 from stoker.core.log import InvalidationLog
 from stoker.core.script import Script
 
@@ -37,22 +37,10 @@ class Commit(enum.Enum):
     UNREACHABLE = -4
 
 
-class _Pending:
-    """One entry that waits for its commit."""
+_MEANINGS = {commit.value: commit for commit in Commit}
 
-    __slots__ = ("arguments", "future", "name", "size")
-
-    def __init__(
-        self, name: str, arguments: tuple[bytes, int, bytes], future: asyncio.Future[Commit]
-    ) -> None:
-        self.name = name
-        self.arguments = arguments
-        self.size = len(arguments[0])
-        self.future = future
-
-    def settle(self, commit: Commit) -> None:
-        if not self.future.done():
-            self.future.set_result(commit)
+_Pending = tuple[str, bytes, int, bytes, asyncio.Future[Commit]]
+"""One entry that waits for its commit: name, stored form, TTL in ms, condition, who waits."""
 
 
 class Commits:
@@ -77,11 +65,11 @@ class Commits:
             ttl_ms: Milliseconds after which the server drops it, the stale window included.
             condition: `ALWAYS`, `TAIL`, or `HEAD` and the first bytes of what must be stored there now.
         """
-        future: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Commit] = asyncio.Future()
         if not self._pending:
             self._link.before_flush(self._send)
         name = self._keys.entry(cache_type, key)
-        self._pending.append(_Pending(name, (stored, max(1, ttl_ms), condition), future))
+        self._pending.append((name, stored, max(1, ttl_ms), condition, future))
         return future
 
     def _send(self) -> None:
@@ -89,42 +77,46 @@ class Commits:
         batch: list[_Pending] = []
         size = 0
         for one in pending:
-            if batch and (len(batch) == MAX_ENTRIES or size + one.size > MAX_BYTES):
+            if batch and (len(batch) == MAX_ENTRIES or size + len(one[1]) > MAX_BYTES):
                 self._post(batch)
                 batch, size = [], 0
             batch.append(one)
-            size += one.size
+            size += len(one[1])
         if batch:
             self._post(batch)
 
     def _post(self, batch: Sequence[_Pending], *, by_text: bool = False) -> None:
         script = self._script
-        call = ("EVAL", script.text) if by_text else ("EVALSHA", script.digest)
-        arguments: list[Argument] = [*call, 2 + len(batch), self._keys.fence, self._keys.log]
-        arguments += [one.name for one in batch]
-        for one in batch:
-            arguments += one.arguments
-        command: Command = tuple(arguments)
+        command: list[Argument] = ["EVAL", script.text] if by_text else ["EVALSHA", script.digest]
+        command += (2 + len(batch), self._keys.fence, self._keys.log)
+        command += [name for name, *_ in batch]
+        for _, stored, ttl_ms, condition, _ in batch:
+            command += (stored, ttl_ms, condition)
 
         def take(reply: Any) -> None:
             if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT") and not by_text:
                 self._post(batch, by_text=True)
             elif isinstance(reply, (LinkError, ReplyError)):
-                for one in batch:
-                    one.settle(Commit.UNREACHABLE)
+                for *_, future in batch:
+                    _settle(future, Commit.UNREACHABLE)
             else:
                 for one, answer in zip(batch, reply, strict=True):
-                    one.settle(self._understand(one, answer))
+                    _settle(one[-1], Commit.STORED if answer == 1 else self._understand(one, answer))
 
         try:
-            self._link.post(command, take)
+            self._link.post(tuple(command), take)
         except LinkError as error:
             take(error)
 
     def _understand(self, one: _Pending, answer: int) -> Commit:
-        commit = Commit(answer)
+        commit = _MEANINGS[answer]
         if commit is Commit.LOG_LOST or commit is Commit.OTHER_EPOCH:
-            epoch = int.from_bytes(one.arguments[0][4:12])
-            if epoch == self._log.epoch or one.arguments[2] == TAIL:
+            _, stored, _, condition, _ = one
+            if condition == TAIL or int.from_bytes(stored[4:12]) == self._log.epoch:
                 self._log.lose()  # the server knows of an epoch that this process doesn't
         return commit
+
+
+def _settle(future: asyncio.Future[Commit], commit: Commit) -> None:
+    if not future.done():
+        future.set_result(commit)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.keys import check_text
-from stoker.core.position import join_position, split_position
+from stoker.core.position import join_position
 
 MAGIC = b"SK"
 VERSION = 1
@@ -46,8 +46,9 @@ COMPRESSION_MASK = 0b1100
 SERIALIZERS = ("msgpack", "json")
 COMPRESSIONS = ("none", "zstd", "zlib")
 
-_BEGINS = MAGIC + bytes((VERSION,))
-_GOOD_FLAGS = frozenset(
+#: What entries of this version begin with, and the flags they may have.
+BEGINS = MAGIC + bytes((VERSION,))
+GOOD_FLAGS = frozenset(
     serializer | compression << 2 | none
     for serializer in range(len(SERIALIZERS))
     for compression in range(len(COMPRESSIONS))
@@ -103,12 +104,20 @@ def make_flags(serializer: str, compression: str, *, is_none: bool) -> int:
 
 def pack_entry(entry: Entry) -> bytes:
     """Return the stored form."""
-    tags = b"".join(bytes((len(tag),)) + tag for tag in entry.tags)
-    ms, seq = split_position(entry.born)
+    tags = b"".join([bytes((len(tag),)) + tag for tag in entry.tags]) if entry.tags else b""
+    born = entry.born
     head = _HEADER.pack(
-        MAGIC, VERSION, entry.flags, entry.epoch, ms, seq, entry.created_ms, entry.fresh_until_ms, len(tags)
+        MAGIC,
+        VERSION,
+        entry.flags,
+        entry.epoch,
+        born >> 64,
+        born & 0xFFFF_FFFF_FFFF_FFFF,
+        entry.created_ms,
+        entry.fresh_until_ms,
+        len(tags),
     )
-    return b"".join((head, tags, entry.payload))
+    return head + tags + entry.payload
 
 
 def unpack_entry(data: bytes) -> Entry:
@@ -123,7 +132,7 @@ def unpack_entry(data: bytes) -> Entry:
         raise EntryError(f"{len(data)} bytes are no entry: a header alone has {HEADER_BYTES}") from None
     if magic != MAGIC or version != VERSION:
         raise EntryError(f"no entry of version {VERSION}: begins with {data[:3].hex()}")
-    if flags not in _GOOD_FLAGS:
+    if flags not in GOOD_FLAGS:
         raise EntryError(f"flags {flags:#04x} are not known to version {VERSION}")
     tags: tuple[bytes, ...] = ()
     start = HEADER_BYTES
@@ -133,17 +142,6 @@ def unpack_entry(data: bytes) -> Entry:
             raise EntryError("cut off within the tags")
         tags = _unpack_tags(data[HEADER_BYTES:start])
     return Entry(epoch, join_position(ms, seq), created, fresh, flags, tags, data[start:])
-
-
-def is_plain(data: bytes) -> bool:
-    """Whether the bytes are an entry of this version, as far as its fixed header tells."""
-    return (
-        data[:3] == _BEGINS
-        and data[3] in _GOOD_FLAGS
-        and HEADER_BYTES + (data[44] << 8 | data[45]) <= len(data)
-        if len(data) >= HEADER_BYTES
-        else False
-    )
 
 
 def frozen_born(data: bytes) -> int | None:
@@ -177,6 +175,8 @@ def encode_tags(tags: Iterable[str]) -> tuple[bytes, ...]:
     Raises:
         UsageError: A tag is no text, empty or too long, or there are too many.
     """
+    if not tags:
+        return ()
     if isinstance(tags, str):
         raise UsageError(f"tags are several texts: write ({tags!r},) for one")
     found = dict.fromkeys(check_text("a tag", tag) for tag in tags)

@@ -42,6 +42,8 @@ def check_text(what: str, text: Any) -> bytes:
 
 def check_key(key: str) -> str:
     """Return `key` if an entry may be stored under it, else raise `UsageError`."""
+    if type(key) is str and key.isascii() and 0 < len(key) <= MAX_KEY_LENGTH:
+        return key
     check_text("a key", key)
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise UsageError(f"a key has 1 to {MAX_KEY_LENGTH} characters, this one {len(key)}: hash long texts")

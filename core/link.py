@@ -14,23 +14,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, cast
 
 import hiredis
-from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisError
 
+from stoker.core.calls import Argument, Calls, Command, Handler
+from stoker.core.connecting import open_transport
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.redaction import redact_url
+from stoker.core.wire import Wire
+
+__all__ = ["Argument", "Command", "Handler", "Link"]
 
 logger = logging.getLogger(__name__)
 
 _pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
-
-Argument = bytes | str | int | float
-Command = tuple[Argument, ...]
-Handler = Callable[[Any], None]
 
 #: Commands that may wait for replies; more are refused at once.
 MAX_PENDING = 100_000
@@ -51,34 +51,7 @@ RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_LAST_SECONDS = 1.0
 
 
-class _Wire(asyncio.Protocol):
-    """Matches replies to handlers, in order, inside the read callback."""
-
-    def __init__(self, lost: Callable[[], None]) -> None:
-        self.reader = hiredis.Reader(replyError=ReplyError, protocolError=LinkError)
-        self.handlers: deque[Handler] = deque()
-        self.received = 0
-        """Times data came: a large reply that is still coming is no silence."""
-        self._lost = lost
-
-    def data_received(self, data: bytes) -> None:
-        reader, handlers = self.reader, self.handlers
-        self.received += 1
-        try:
-            reader.feed(data)
-            reply = reader.gets()
-            while reply is not False:
-                handlers.popleft()(reply)
-                reply = reader.gets()
-        except (LinkError, IndexError):
-            # No server speaks so, or an answer to no question: nothing that follows can be trusted.
-            self._lost()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
-        self._lost()
-
-
-class Link:
+class Link(Calls):
     """A connection that is kept open in the background and fails fast while it is not.
 
     Args:
@@ -88,6 +61,9 @@ class Link:
         on_open: Awaited on each new connection before it serves anyone (the log's epoch check). If it
             raises `LinkError` or `ReplyError`, the connection is dropped and tried again.
     """
+
+    is_cluster: ClassVar[bool] = False
+    """Whether entries and log may lie on different servers."""
 
     def __init__(
         self,
@@ -109,7 +85,7 @@ class Link:
         """Times the server owed replies for longer than `timeout`."""
         self.last_error = "not connected yet"
         """Why the link is down, when it is."""
-        self._wire: _Wire | None = None
+        self._wire: Wire | None = None
         self._transport: asyncio.Transport | None = None
         self._stream: Any = None
         self._ready = False
@@ -157,26 +133,26 @@ class Link:
         """Wait, without limit, until calls are accepted."""
         await self._up.wait()
 
-    # -- calls ------------------------------------------------------------------------------------
+    @property
+    def topology(self) -> object:
+        """Something that differs once a server may not be what it was, or holds other keys than it did."""
+        return self.connections
 
-    def send(self, command: Command) -> asyncio.Future[Any]:
-        """Queue a command for this loop turn's write; the future gets its reply.
+    async def open_another(self) -> tuple[Any, asyncio.Transport]:
+        """Open a further connection to the server (on a cluster: to the log's), for what blocks or listens.
+
+        Returns:
+            What must be held as long as the connection is used, and its transport.
 
         Raises:
-            LinkError: The link is down; nothing was sent.
+            RedisError: The server refuses, or is not there.
+            LinkError: It was not found.
+            OSError: It can't be reached.
+            TimeoutError: It takes longer than `connect_timeout`.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        return await open_transport(self.url, self.connect_timeout)
 
-        def settle(reply: Any) -> None:
-            if future.done():
-                return
-            if isinstance(reply, (LinkError, ReplyError)):
-                future.set_exception(reply)
-            else:
-                future.set_result(reply)
-
-        self.post(command, settle)
-        return future
+    # -- calls ------------------------------------------------------------------------------------
 
     def post(self, command: Command, handler: Handler) -> None:
         """Queue a command; `handler` is called with the reply (or error) inside the read callback."""
@@ -195,54 +171,6 @@ class Link:
             self._flush_due = True
             self._check_loop().call_soon(self._flush)
 
-    async def call(self, *command: Argument) -> Any:
-        """Send one command and return its reply (RESP2 shapes, bytes).
-
-        Raises:
-            LinkError: The server can't be reached or does not answer.
-            ReplyError: It answered with an error.
-        """
-        return await self.send(command)
-
-    def gather(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """Queue commands for this loop turn's write; the future gets all replies, errors in their places.
-
-        It gets a `LinkError` when one of the replies does not come.
-
-        Raises:
-            LinkError: The link is down; nothing was sent.
-        """
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        replies: list[Any] = []
-        left = len(commands)
-
-        def take(reply: Any) -> None:
-            replies.append(reply)
-            if isinstance(reply, LinkError):
-                if not future.done():
-                    future.set_exception(reply)
-            elif len(replies) == left and not future.done():
-                future.set_result(replies)
-
-        for command in commands:
-            self.post(command, take)
-        if not commands:
-            future.set_result(replies)
-        return future
-
-    async def calls(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one write; an error reply stands in its place in the list.
-
-        Raises:
-            LinkError: The server can't be reached or does not answer.
-        """
-        futures = [self.send(command) for command in commands]
-        replies = await asyncio.gather(*futures, return_exceptions=True)
-        for reply in replies:
-            if isinstance(reply, BaseException) and not isinstance(reply, ReplyError):
-                raise reply
-        return list(replies)
-
     # -- inside -----------------------------------------------------------------------------------
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
@@ -254,17 +182,17 @@ class Link:
         return loop
 
     def _post(self, command: Command, handler: Handler) -> None:
-        wire, loop = self._wire, self._check_loop()
+        wire = self._wire
         if wire is None:
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
         if len(wire.handlers) >= MAX_PENDING:
             raise LinkError(f"{MAX_PENDING} commands wait for replies already")
+        if not self._flush_due:
+            self._check_loop().call_soon(self._flush)
+            self._flush_due = True
         packed = _pack(command)
         wire.handlers.append(handler)
         self._buffer.append(packed)
-        if not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         if self._before_flush:
@@ -312,7 +240,7 @@ class Link:
             return
         self._watch_on(activity, looks)
 
-    def _stall(self, wire: _Wire) -> None:
+    def _stall(self, wire: Wire) -> None:
         """Tell all who wait; their replies are thrown away when they come."""
         self._stalled = True
         self._up.clear()
@@ -391,22 +319,29 @@ class Link:
         self.last_error = reason
 
     async def _open(self) -> None:
-        async with asyncio.timeout(self.connect_timeout):
-            self._stream, self._transport = await _connect(self.url, self.connect_timeout)
+        self._stream, self._transport = await self.open_another()
         self._gone.clear()
-        wire = _Wire(lambda: self._lost(wire))
+        wire = Wire(lambda: self._lost(wire), self._make_error)
         self._wire = wire
         self._transport.set_protocol(wire)
         self.connections += 1
-        if self.on_open is not None:
-            await self.on_open()
+        await self._greet()
         if self._wire is wire:
             self._ready = True
             self._up.set()
             self._tried.set()
             self._report_up()
 
-    def _lost(self, wire: _Wire) -> None:
+    async def _greet(self) -> None:
+        """What is said on a new connection before it serves."""
+        if self.on_open is not None:
+            await self.on_open()
+
+    def _make_error(self, text: str) -> ReplyError:
+        """Make an error reply, while replies are being read: what it calls for must wait for the next turn."""
+        return ReplyError(text)
+
+    def _lost(self, wire: Wire) -> None:
         if self._wire is wire:
             self._drop("the server closed the connection")
 
@@ -422,13 +357,3 @@ class Link:
 
 def _ignore(_reply: Any) -> None:
     """The caller was told long ago."""
-
-
-async def _connect(url: str, limit: float) -> tuple[Any, asyncio.Transport]:
-    """Let redis-py connect and authenticate, then take its transport."""
-    pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=limit)
-    connection: Any = pool.connection_class(**pool.connection_kwargs)
-    await connection.connect()
-    writer = connection._writer  # noqa: SLF001  redis-py has no public way to hand a connection over
-    connection._reader = connection._writer = None  # noqa: SLF001  it is ours now
-    return writer, writer.transport

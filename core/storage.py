@@ -13,7 +13,7 @@ from stoker.core.commits import ALWAYS, TAIL, Commit, Commits
 from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
 from stoker.core.entry import FLAG_NONE, HEADER_BYTES, Entry, pack_entry
-from stoker.core.errors import EntryError
+from stoker.core.errors import EntryError, LinkError
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.tier import Lookup, RedisTier, State
@@ -40,11 +40,14 @@ class Storage:
     async def look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
         """Find an entry, and count how it stands."""
         self._reads += 1
-        if self._reads % SAMPLE_EVERY:
+        began = 0.0 if self._reads % SAMPLE_EVERY else time.perf_counter()
+        try:
+            lookup = await self._tier.ask(cache_type, key, policy)
+        except LinkError:
+            lookup = Lookup(State.UNREACHABLE)
+        if lookup is None:
             lookup = await self._tier.fetch(cache_type, key, policy)
-        else:
-            began = time.perf_counter()
-            lookup = await self._tier.fetch(cache_type, key, policy)
+        if began:
             counters.durations["get"].observe(time.perf_counter() - began)
         if lookup.state is not State.FRESH:
             _count(lookup, counters)

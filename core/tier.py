@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stoker.core.entry import HEADER_BYTES, Entry, header_length, is_plain, unpack_entry
+from stoker.core.entry import BEGINS, GOOD_FLAGS, HEADER_BYTES, Entry, header_length, unpack_entry
 from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link import Link
 from stoker.core.log import Check, InvalidationLog
 from stoker.core.policy import Policy
 from stoker.core.position import START
+from stoker.core.script import Script
 
 #: Bytes beyond the payload that an entry may have: header and tags.
 MAX_OVERHEAD_BYTES = HEADER_BYTES + 2**16
@@ -97,32 +98,6 @@ class EntryState:
     """Position of the record that killed it, where it is dead by one that is known."""
 
 
-class _Fetch:
-    """An entry under way from the server; called with the reply."""
-
-    __slots__ = ("_tier", "cache_type", "check", "data", "key", "name", "policy", "waiting", "write")
-
-    def __init__(
-        self, tier: RedisTier, cache_type: str, key: str, policy: Policy, name: str, check: Check, write: int
-    ) -> None:
-        self._tier = tier
-        self.cache_type = cache_type
-        self.key = key
-        self.policy = policy
-        self.name = name
-        self.check = check
-        self.write = write
-        """The link's write that carries it; reads that begin later need another."""
-        self.data = b""
-        self.waiting: list[asyncio.Future[Lookup | None]] = []
-
-    def __call__(self, reply: Any) -> None:
-        lookup = self._tier.conclude(self, reply)
-        for future in self.waiting:
-            if not future.done():
-                future.set_result(lookup)
-
-
 class RedisTier:
     """Reads entries."""
 
@@ -130,56 +105,64 @@ class RedisTier:
         self._link = link
         self._log = log
         self._keys = keys
-        self._fetches: dict[str, _Fetch] = {}
+        self._asked: dict[str, list[asyncio.Future[Lookup | None]]] = {}
+        self._fetch_many = Script("fetch_many.lua")
+        self._learnt = -1
+        self._epoch = b""
+        self._alive_from = START
+
+    # -- fetching ---------------------------------------------------------------------------------
 
     async def fetch(self, cache_type: str, key: str, policy: Policy) -> Lookup:
         """Read an entry strictly: held against all that stood in the log when the server was asked."""
-        log, loop = self._log, asyncio.get_running_loop()
+        log = self._log
         for _ in range(READ_ATTEMPTS):
             try:
-                fetch = self._fetch(cache_type, key, policy)
+                lookup = await self.ask(cache_type, key, policy)
             except LinkError:
                 break
-            future: asyncio.Future[Lookup | None] = loop.create_future()
-            fetch.waiting.append(future)
-            lookup = await future
-            if lookup is None and not fetch.check.done:
-                # On a cluster the log's node may answer last.
-                await fetch.check.wait()
-                lookup = self._settled(fetch)
             if lookup is not None:
                 return lookup
             await (log.catch_up() if log.epoch else log.resync())
         return Lookup(State.UNREACHABLE)
 
-    def _fetch(self, cache_type: str, key: str, policy: Policy) -> _Fetch:
-        """Join the fetch of an entry that this loop turn's write will carry, or queue one."""
-        name, link = self._keys.entry(cache_type, key), self._link
-        fetch = self._fetches.get(name)
-        if fetch is None or fetch.write != link.writes:
-            check = self._log.check()
-            fetch = _Fetch(self, cache_type, key, policy, name, check, link.writes)
-            link.post(("GETRANGE", name, 0, policy.max_entry + MAX_OVERHEAD_BYTES), fetch)
-            self._fetches[name] = fetch
-        return fetch
+    def ask(self, cache_type: str, key: str, policy: Policy) -> asyncio.Future[Lookup | None]:
+        """Ask for an entry with this loop turn's write; the answer is None when it must be asked again.
 
-    def conclude(self, fetch: _Fetch, reply: Any) -> Lookup | None:
-        """Take in the reply to a fetch; None when the read must look again."""
-        if self._fetches.get(fetch.name) is fetch:
-            del self._fetches[fetch.name]
-        if isinstance(reply, LinkError):
-            return Lookup(State.UNREACHABLE)
-        if isinstance(reply, ReplyError):
-            # Not even a string, or a server that is loading, full or forbids it.
-            wrong = str(reply).startswith("WRONGTYPE")
-            return Lookup(State.UNDECODABLE if wrong else State.UNREACHABLE)
-        fetch.data = reply
-        return self._settled(fetch)
+        Raises:
+            LinkError: The link is down; nothing was asked.
+        """
+        name = self._keys.entry(cache_type, key)
+        future: asyncio.Future[Lookup | None] = asyncio.Future()
+        joined = self._asked.get(name)
+        if joined is not None:
+            joined.append(future)
+            return future
+        check, link, waiting = self._log.check(), self._link, [future]
 
-    def _settled(self, fetch: _Fetch) -> Lookup | None:
+        def take(reply: Any) -> None:
+            if not check.done and not isinstance(reply, LinkError):
+                # On a cluster the log's node may answer last.
+                asyncio.ensure_future(check.wait()).add_done_callback(lambda _: take(reply))
+                return
+            lookup = self._conclude(cache_type, key, policy, check, reply)
+            for future in waiting:
+                if not future.done():
+                    future.set_result(lookup)
+
+        link.post(("GETRANGE", name, 0, policy.max_entry + MAX_OVERHEAD_BYTES), take)
+        if not self._asked:
+            # Who begins to read later needs a fetch that leaves later.
+            link.before_flush(self._asked.clear)
+        self._asked[name] = waiting
+        return future
+
+    def _conclude(self, cache_type: str, key: str, policy: Policy, check: Check, reply: Any) -> Lookup | None:
         """Judge what was fetched, if the look at the log before it is complete."""
-        if fetch.check.complete and self._log.epoch:
-            return self.judge(fetch.cache_type, fetch.key, fetch.data, fetch.policy)
+        if isinstance(reply, (LinkError, ReplyError)):
+            return Lookup(_state_of_error(reply))
+        if check.complete and self._log.epoch:
+            return self.judge(cache_type, key, reply, policy)
         return None
 
     async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
@@ -191,56 +174,60 @@ class RedisTier:
 
     async def _fetch_batch(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
         log, name = self._log, self._keys.entry
-        last = policy.max_entry + MAX_OVERHEAD_BYTES
-        commands = [("GETRANGE", name(cache_type, key), 0, last) for key in keys]
+        names = [name(cache_type, key) for key in keys]
         for _ in range(READ_ATTEMPTS):
             try:
                 check = log.check()
-                replies = await self._link.gather(commands)
+                replies = await self._fetch_many.run(self._link, names, policy.max_entry + MAX_OVERHEAD_BYTES)
             except LinkError:
                 break
+            except ReplyError as error:
+                return [Lookup(_state_of_error(error)) for _ in keys]
             if not check.done:
                 await check.wait()
             if check.complete and log.epoch:
-                return self._judge_batch(cache_type, keys, replies, policy)
+                judge = self.judge
+                return [judge(cache_type, *pair, policy) for pair in zip(keys, replies, strict=True)]
             await (log.catch_up() if log.epoch else log.resync())
         return [Lookup(State.UNREACHABLE) for _ in keys]
 
-    def _judge_batch(
-        self, cache_type: str, keys: Sequence[str], replies: Sequence[Any], policy: Policy
-    ) -> list[Lookup]:
-        judge, found = self.judge, list[Lookup]()
-        for key, reply in zip(keys, replies, strict=True):
-            if isinstance(reply, ReplyError):
-                wrong = str(reply).startswith("WRONGTYPE")
-                found.append(Lookup(State.UNDECODABLE if wrong else State.UNREACHABLE))
-            else:
-                found.append(judge(cache_type, key, reply, policy))
-        return found
+    # -- judging ----------------------------------------------------------------------------------
 
-    def judge(self, cache_type: str, key: str, data: bytes, policy: Policy) -> Lookup:
-        """Say what stored bytes are worth, by what is known of the log now."""
+    def judge(self, cache_type: str, key: str, data: bytes | None, policy: Policy) -> Lookup:
+        """Say what stored bytes are worth, by what is known of the log now; None: they are no string."""
         if not data:
-            return Lookup(State.ABSENT)
-        log, history = self._log, self._log.history
+            return Lookup(State.ABSENT if data == b"" else State.UNDECODABLE)
+        log = self._log
+        if log.version != self._learnt:
+            self._learn()
         # Almost all reads end here: nothing at all was invalidated since the entry was born.
-        born = _number(data[12:28])
         if (
-            is_plain(data)
-            and born >= history.latest
-            and born >= history.horizon
-            and _number(data[4:12]) == log.epoch
-            and log.kept.empty
+            data[4:12] == self._epoch
+            and _number(data[12:28]) >= self._alive_from
+            and data[:3] == BEGINS
+            and data[3] in GOOD_FLAGS
+            and len(data) >= HEADER_BYTES + _number(data[44:46])
             and _number(data[36:44]) > time.time() * 1000
         ):
             return Lookup(State.FRESH, data, START, log.seen)
+        return self._judge_closely(cache_type, key, data, policy)
+
+    def _learn(self) -> None:
+        """Note from where on an entry is alive without a look at what was invalidated."""
+        log, history = self._log, self._log.history
+        self._learnt = log.version
+        self._epoch = log.epoch.to_bytes(8) if log.epoch and log.kept.empty else b""
+        self._alive_from = max(history.latest, history.horizon)
+
+    def _judge_closely(self, cache_type: str, key: str, data: bytes, policy: Policy) -> Lookup:
+        log = self._log
         try:
             entry = unpack_entry(data)
         except EntryError:
             return Lookup(State.UNDECODABLE)
-        old = entry.epoch != log.epoch
+        born, old = entry.born, entry.epoch != log.epoch
         lookup = Lookup(State.DEAD, data, START, log.seen, None, entry)
-        if born < history.horizon or (old and policy.after_rollback == "dead"):
+        if born < log.history.horizon or (old and policy.after_rollback == "dead"):
             return lookup
         if old and policy.after_rollback == "revalidate":
             # When the log was lost and the clock ran backwards, it may have been born "after" records that
@@ -252,6 +239,8 @@ class RedisTier:
             old = old and policy.after_rollback != "trust"
             lookup.state = State.STALE if stale or old else State.FRESH
         return lookup
+
+    # -- the rest ---------------------------------------------------------------------------------
 
     async def unlink(self, cache_type: str, key: str) -> int:
         """Give an entry's memory back; say how many were there."""
@@ -310,3 +299,9 @@ class RedisTier:
 def _state_of(lookup: Lookup, entry: Entry) -> EntryState:
     left = entry.fresh_until_ms / 1000 - time.time()
     return EntryState(lookup.state, left, (entry.fresh_until_ms - entry.created_ms) / 1000, lookup.killer)
+
+
+def _state_of_error(error: LinkError | ReplyError) -> State:
+    """Not even a string; or a server that is away, loading, full, or forbids it."""
+    wrong = isinstance(error, ReplyError) and str(error).startswith("WRONGTYPE")
+    return State.UNDECODABLE if wrong else State.UNREACHABLE
