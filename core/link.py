@@ -338,7 +338,7 @@ class Link(Calls):
             await self.on_open()
 
     def _make_error(self, text: str) -> ReplyError:
-        """Make an error reply, while replies are being read: what it calls for must wait for the next turn."""
+        """Make an error reply, in the midst of reading: what it calls for must wait for the next turn."""
         return ReplyError(text)
 
     def _lost(self, wire: Wire) -> None:

@@ -1,0 +1,68 @@
+"""Opening connections: redis-py connects and authenticates, then the transport is handed over.
+
+So a URL means the same here as in any other program that uses redis-py: user and password, TLS and its
+certificates, unix sockets, the database's number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import RedisError, ResponseError
+
+from stoker.core.errors import LinkError, ReplyError
+
+
+async def open_transport(url: str, limit: float) -> tuple[Any, asyncio.Transport]:
+    """Connect and authenticate; return the transport, and what must be held as long as it is used.
+
+    Args:
+        url: One server's.
+        limit: Seconds it may take.
+
+    Raises:
+        RedisError: The server refuses, or is not there.
+        OSError: It can't be reached.
+        TimeoutError: It takes too long.
+    """
+    connection = _make(url, limit)
+    async with asyncio.timeout(limit):
+        await connection.connect()
+    writer = connection._writer  # noqa: SLF001  redis-py has no public way to hand a connection over
+    connection._reader = connection._writer = None  # noqa: SLF001  it is ours now
+    return writer, writer.transport
+
+
+async def ask(url: str, limit: float, *command: str) -> Any:
+    """Ask a server one question over a connection of its own.
+
+    Raises:
+        LinkError: It can't be reached, or does not answer within `limit` seconds.
+        ReplyError: It answers with an error.
+    """
+    connection = _make(url, limit)
+    try:
+        async with asyncio.timeout(limit):
+            await connection.connect()
+            await connection.send_command(*command)
+            return await connection.read_response()
+    except ResponseError as error:
+        raise ReplyError(str(error)) from None
+    except (RedisError, OSError, TimeoutError) as error:
+        raise LinkError(str(error) or type(error).__name__) from None
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+def _make(url: str, limit: float) -> Any:
+    pool = ConnectionPool.from_url(
+        url,
+        protocol=2,
+        socket_timeout=None,
+        socket_connect_timeout=limit,
+        # It would tell the server its own name and version in two further commands.
+        driver_info=None,
+    )
+    return pool.connection_class(**pool.connection_kwargs)

@@ -1,0 +1,48 @@
+"""The receiving end of a connection: replies are matched to those who wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from stoker.core.errors import LinkError, ReplyError
+
+Handler = Callable[[Any], None]
+
+
+class Wire(asyncio.Protocol):
+    """Matches replies to handlers, in order, inside the read callback.
+
+    Args:
+        lost: Called when the connection is gone, or what comes can't be trusted.
+        make_error: Makes an error reply out of its text; called as the reply is read.
+    """
+
+    def __init__(self, lost: Callable[[], None], make_error: Callable[[str], ReplyError]) -> None:
+        self.reader = hiredis.Reader(replyError=make_error, protocolError=LinkError)
+        self.handlers: deque[Handler] = deque()
+        self.received = 0
+        """Times data came: a large reply that is still coming is no silence."""
+        self._lost = lost
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over what has come in full."""
+        reader, handlers = self.reader, self.handlers
+        self.received += 1
+        try:
+            reader.feed(data)
+            reply = reader.gets()
+            while reply is not False:
+                handlers.popleft()(reply)
+                reply = reader.gets()
+        except (LinkError, IndexError):
+            # No server speaks so, or an answer to no question: nothing that follows can be trusted.
+            self._lost()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        """Tell whoever owns the connection."""
+        self._lost()
