@@ -241,8 +241,7 @@ class _Doorbell(asyncio.Protocol):
 @asynccontextmanager
 async def _open(link: Link, rang: Callable[[_Doorbell, Any], None]) -> AsyncGenerator[_Doorbell]:
     """A further connection to the link's server."""
-    async with asyncio.timeout(link.connect_timeout):
-        stream, transport = await _connect(link.url, link.connect_timeout)
+    stream, transport = await link.open_another()
     bell = _Doorbell(transport, rang)
     transport.set_protocol(bell)
     try:
