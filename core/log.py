@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stoker.core.appending import Appending, Receipt
@@ -51,7 +51,7 @@ NEVER = float("-inf")
 class Check:
     """One look at the log, shared by the reads of one loop turn."""
 
-    __slots__ = ("_waiters", "at", "complete", "count", "done", "failed", "since", "view", "write")
+    __slots__ = ("_callbacks", "at", "complete", "count", "done", "failed", "since", "view", "write")
 
     def __init__(self, since: bytes, count: int, write: int, view: int) -> None:
         self.since = since
@@ -65,7 +65,7 @@ class Check:
         """When it was queued, by the clock that runs on through suspension."""
         self.done = False
         """The reply has come, or never will."""
-        self._waiters: list[asyncio.Future[None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self.complete = False
         """All records that stood in the log when the server ran the check have been read."""
         self.failed = False
@@ -75,16 +75,22 @@ class Check:
         """Wait until it is done; where the log is on a connection of its own, that is not the entries'."""
         if not self.done:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            self.then(lambda: None if waiter.done() else waiter.set_result(None))
             await waiter
 
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back once it is done, inside the read callback."""
+        if self.done:
+            callback()
+        else:
+            self._callbacks.append(callback)
+
     def settle(self) -> None:
-        """The reply was taken in: wake whoever waits."""
+        """The reply was taken in: tell whoever waits."""
         self.done = True
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
 
 
 class InvalidationLog:
