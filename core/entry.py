@@ -175,7 +175,7 @@ def encode_tags(tags: Iterable[str]) -> tuple[bytes, ...]:
     Raises:
         UsageError: A tag is no text, empty or too long, or there are too many.
     """
-    if not tags:
+    if tags == ():
         return ()
     if isinstance(tags, str):
         raise UsageError(f"tags are several texts: write ({tags!r},) for one")

@@ -23,6 +23,7 @@ from stoker.core.sketch import Sketch
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
+    from stoker.core.parts import Parts
     from stoker.core.policy import Policy
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class HotKeys:
         flush_every: Seconds between flushes to Redis.
     """
 
-    def __init__(self, manager: CacheManager, *, flush_every: float = 2.0) -> None:
+    def __init__(self, manager: Parts, *, flush_every: float = 2.0) -> None:
         self._manager = manager
         self._flush_every = flush_every
         self._sketches: dict[str, Sketch[Recipe]] = {}
@@ -254,7 +255,7 @@ def _pack(recipe: Recipe) -> bytes | None:
         return None
 
 
-async def hottest_keys(manager: CacheManager, cache_type: str, limit: int) -> list[Heat]:
+async def hottest_keys(manager: Parts, cache_type: str, limit: int) -> list[Heat]:
     """Return how hot a type's hottest keys are, hottest first.
 
     Each bucket is asked for twice `limit` members: a key that is hot over all of them and yet not among

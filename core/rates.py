@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stoker.core.manager import CacheManager
+    from stoker.core.parts import Parts
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class CounterFlush:
         flush_every: Seconds between flushes.
     """
 
-    def __init__(self, manager: CacheManager, *, flush_every: float = 2.0) -> None:
+    def __init__(self, manager: Parts, *, flush_every: float = 2.0) -> None:
         self._manager = manager
         self._flush_every = flush_every
         self._identity = f"{manager.process.replace('|', '_')}.{secrets.token_hex(3)}"

@@ -8,13 +8,13 @@ from stoker.core.hotkeys import HotKeys
 from stoker.core.rates import CounterFlush
 
 if TYPE_CHECKING:
-    from stoker.core.manager import CacheManager
+    from stoker.core.parts import Parts
 
 
 class Recording:
     """The background tasks of a manager, started and stopped together."""
 
-    def __init__(self, manager: CacheManager) -> None:
+    def __init__(self, manager: Parts) -> None:
         self._tasks = (HotKeys(manager), CounterFlush(manager))
 
     async def start(self) -> None:

@@ -1,0 +1,100 @@
+"""What a cache manager is made of, and its life: connecting and closing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from stoker.core.commits import Commits
+from stoker.core.config import CacheConfig
+from stoker.core.counters import Counters
+from stoker.core.errors import UsageError
+from stoker.core.keys import Keys
+from stoker.core.link import Link
+from stoker.core.loaders import Recipe
+from stoker.core.loads import Loads
+from stoker.core.log import InvalidationLog
+from stoker.core.policy import Policy
+from stoker.core.recording import Recording
+from stoker.core.serving import Serving
+from stoker.core.storage import Storage
+from stoker.core.tier import RedisTier
+
+#: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
+MAX_ACCESSES = 100_000
+
+#: Numbers the managers of a process, for their marks.
+_OWNERS = itertools.count(1)
+
+
+class Parts:
+    """The parts of a `CacheManager`, and their life."""
+
+    def __init__(
+        self,
+        config: CacheConfig | None = None,
+        *,
+        process: str | None = None,
+        recording: bool = True,
+        read_only: bool = False,
+    ) -> None:
+        self.config = config or CacheConfig()
+        self.read_only = read_only
+        self.keys = Keys(self.config.prefix)
+        self.process = process or f"{socket.gethostname()}-{os.getpid()}"
+        redis = self.config.redis
+        self.link = Link(redis.url, connect_timeout=redis.connect_timeout, timeout=redis.timeout)
+        self.log = InvalidationLog(self.link, self.keys, read_only=read_only)
+        self.counters = Counters()
+        self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
+        self.tier = RedisTier(self.link, self.log, self.keys)
+        commits = Commits(self.link, self.log, self.keys)
+        self._storage = Storage(self.config, self.tier, commits, self.counters)
+        self._loads = Loads(self.config, self._storage, self.log, self.counters)
+        self._serving = Serving(self._storage, self._loads)
+        self._recording = Recording(self) if recording and not read_only else None
+        self._owner = next(_OWNERS)
+
+    async def connect(self) -> bool:
+        """Start; say whether the server answered. If not, it is tried again in the background."""
+        self.log.kept.open()
+        reached = await self.link.connect()
+        if self._recording is not None:
+            await self._recording.start()
+        return reached
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Let loads under way end within `timeout` seconds, hand over what was recorded, disconnect."""
+        await self._loads.close(timeout)
+        if self._recording is not None:
+            await self._recording.stop()
+        await self.log.close()
+        await self.link.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    initialize = connect
+    disconnect = close
+
+    def policy(self, cache_type: str) -> Policy:
+        """The policy of a cache type.
+
+        Raises:
+            UsageError: There is no such type.
+        """
+        try:
+            return self.config.types[cache_type]
+        except KeyError:
+            known = ", ".join(sorted(self.config.types))
+            raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None

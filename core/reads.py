@@ -1,0 +1,130 @@
+"""Reads: with a loader or without, of one key or of many."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from stoker.core.flights import Loaded
+from stoker.core.keys import check_key
+from stoker.core.loaders import Recipe, find, find_by_function
+from stoker.core.loads import Load
+from stoker.core.marks import drop_mark, leave_mark
+from stoker.core.parts import Parts
+from stoker.core.position import START
+from stoker.core.serving import Reading
+from stoker.core.storage import MISSING
+from stoker.core.tier import EntryState, State
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Reads(Parts):
+    """What a `CacheManager` can be asked for."""
+
+    async def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        """Return the value of a key, or `default`.
+
+        A miss leaves a mark, so that a `set` of what is then computed is as safe as a load. Stale entries
+        are a miss here: only `get_or_load` can load them again.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            default: What a miss answers; a stored `None` is no miss.
+            into: The type to decode into: a dataclass, a msgspec Struct, a pydantic model.
+        """
+        policy = self.policy(cache_type)
+        counters = self.counters.of(cache_type)
+        self.access.append((cache_type, check_key(key), None))
+        lookup = await self._storage.look_up(cache_type, key, policy, counters)
+        if lookup.state is State.FRESH:
+            value = self._storage.decode(lookup, into, policy, counters)
+            if value is not MISSING:
+                counters.hits += 1
+                drop_mark(self._owner, cache_type, key)
+                return value
+        counters.misses += 1
+        leave_mark(self._owner, cache_type, key, self.log.epoch, self.log.seen)
+        return default
+
+    async def get_or_load(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Return the value of a key; on a miss load it, once for all who wait for it.
+
+        A hit is decoded into what `load` is annotated to return. Without an annotation (lambdas and partials
+        have none) it is plain data: of a dataclass or a model a dict, of a tuple a list.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            load: An async function. Registered with `@loader` it brings its tags and TTL, and the worker can
+                keep its hot keys warm.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            Exception: Whatever the loader raises.
+        """
+        return (await self.read(cache_type, key, load, *args, **kwargs)).value
+
+    get_or_set = get_or_load
+
+    async def read(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Reading[R]:
+        """`get_or_load`, and how the value came about: for an `X-Cache` or `Age` header, say.
+
+        Raises:
+            Exception: Whatever the loader raises.
+        """
+        policy = self.policy(cache_type)
+        counters = self.counters.of(cache_type)
+        spec = find_by_function(load)
+        recipe = None if spec is None else Recipe(spec.name, args, kwargs)
+        self.access.append((cache_type, check_key(key), recipe))
+        needed = Load(cache_type, key, load, args, kwargs, spec)
+        return await self._serving.read(needed, policy, counters)
+
+    async def peek(self, cache_type: str, keys: Sequence[str]) -> list[EntryState | None]:
+        """Say of each key how its entry stands, without its value and without counting a read.
+
+        Raises:
+            LinkError: The server can't be reached.
+        """
+        policy, checked = self.policy(cache_type), [check_key(key) for key in keys]
+        return await self.tier.peek(cache_type, checked, policy)
+
+    async def reload(self, cache_type: str, key: str, recipe: Recipe, *, killer: int = START) -> Loaded:
+        """Load a key by its recipe, whatever is stored, and store the result: what warming does.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            recipe: How to load it.
+            killer: Position of the record that killed the old entry, for the log line that follows it.
+
+        Raises:
+            UnknownLoaderError: The recipe's loader is not registered here.
+            Exception: Whatever the loader raises.
+        """
+        self.policy(cache_type)
+        check_key(key)
+        spec = find(recipe.loader)
+        await self.log.catch_up()
+        load = Load(cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, killer, warms=True)
+        return await self._loads.run(load)
