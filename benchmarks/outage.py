@@ -34,6 +34,9 @@ Load = Callable[[], Awaitable[int]]
 #: A call to which the cache adds more than this is slow; the figure for all others is given beside.
 SLOW_SECONDS = 0.02
 
+#: Rounds of slow calls after which a cache must know, and add nothing any more.
+ALLOWED_ROUNDS = 3
+
 #: Invalidations between two looks at the loop.
 BURST = 20
 
@@ -166,7 +169,7 @@ def judge(calls: Sequence[Call], gone: float, back: float) -> dict[str, Any]:
     """What callers noticed: before, while the server was away, and after."""
     away = [call for call in calls if call.ended > gone and call.began < back]
     slow = rounds(away)
-    settled = max((call.ended for part in slow for call in part), default=gone)
+    settled = max((call.ended for part in slow[:ALLOWED_ROUNDS] for call in part), default=gone)
     later = [call.added for call in away if call.began >= settled]
     hits = [call.ended for call in calls if call.began > back and call.hit]
     return {

@@ -69,7 +69,7 @@ class CashewsCache(PeerCache):
         logging.getLogger("cashews").setLevel(logging.CRITICAL)  # it logs a trace for every failed command
         module: Any = optional("cashews")
         self._cache = module.Cache()
-        self._cache.setup(url)
+        self._cache.setup("redis://", address=url)  # it knows no unix:// by itself
         self._cache.register_tag("group", "{key}")
         await self._cache.init()
 
