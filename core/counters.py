@@ -30,10 +30,23 @@ COUNTERS = (
     "load_failures",
     "warm_loads",
 )
+    "early_refreshes",
+    "fail_safe_serves",
+    "soft_timeouts",
+    "throttled",
+    "not_modified",
+    "leases_won",
+    "leases_waited",
+    "leases_taken_over",
 """`hits` and `misses` count what the caller saw, once; stale and negative hits are hits too. `dead`:
 misses on an entry that was invalidated; `unreachable`: misses because the server was; `undecodable`:
 stored bytes that are no entry; `loads`: calls of a loader; `warm_loads`: those of them that warming made;
-`sets_refused`: commits that an invalidation had overtaken."""
+`sets_refused`: commits that an invalidation had overtaken; `early_refreshes`: loads that began behind a
+fresh answer; `fail_safe_serves`: reads answered with an old entry because there was no new one;
+`soft_timeouts`: those of them whose load took too long; `throttled`: loads that were not tried again so soon
+after one that failed; `not_modified`: loads that kept what was stored; `leases_won`, `leases_waited`,
+`leases_taken_over`: loads that got the fleet's right to load their key, that waited for another process's
+load, and that would not wait for one which an invalidation had overtaken."""
 
 
 class Durations:
@@ -73,6 +86,14 @@ class TypeCounters:
     warm_loads: int
     durations: dict[str, Durations]
 
+    early_refreshes: int
+    fail_safe_serves: int
+    soft_timeouts: int
+    throttled: int
+    not_modified: int
+    leases_won: int
+    leases_waited: int
+    leases_taken_over: int
     def __init__(self) -> None:
         for name in COUNTERS:
             setattr(self, name, 0)

@@ -1,7 +1,8 @@
 """Loads under way in this process: one per key, joined by whoever may be served by it.
 
 Whoever joins another's load is held to the moment *they* began: its result serves them if it was born no
-earlier than they looked at the log, or if nothing it depends on was invalidated since it was born.
+earlier than they looked at the log, or if nothing it depends on was invalidated since it was born. A load
+that still waits for its turn (another process has the lease) is judged when it has come to something.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stoker.core.errors import StokerError
 from stoker.core.log import InvalidationLog
+from stoker.core.position import START
 
 logger = logging.getLogger(__name__)
 
@@ -31,29 +33,56 @@ class Loaded:
     """None where they could not be told: then nobody knows what it depends on."""
     stored: bool
     seconds: float
-    """What the loader took."""
+    """What the loader took; 0 where another process loaded it."""
+    age: float = 0.0
+    """Seconds since it was stored, where another process loaded it."""
+    void: bool = False
+    """There is no value: another process loads the key and nobody was to wait for it, or the loader of a
+    batch had none for it."""
 
 
 class LoadCancelledError(StokerError):
     """The load of a key was cancelled, by its loader or because the cache was closed; try again."""
 
 
-Start = Callable[[int, int], Coroutine[Any, Any, Loaded]]
-"""Makes the load, given the log's epoch and the position where it is born."""
+class View(NamedTuple):
+    """What a caller knew of the log when it began."""
+
+    epoch: int
+    known: int
+    """Up to where this process knew of acknowledged invalidations, its own appends included."""
+    kept: int
+    """Calls whose invalidations were kept for want of a server until then."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Flight:
     """A load under way."""
 
-    epoch: int
-    born: int
-    """Where the log stood, for this process, when the loader started."""
-    known: int
-    """Up to where this process knew of acknowledged invalidations then, its own appends included."""
-    kept: int
-    """Calls whose invalidations were kept for want of a server until then."""
-    task: asyncio.Task[Loaded]
+    cache_type: str
+    key: str
+    landed: asyncio.Future[Loaded]
+    begun: bool = False
+    """Whether it has come to a loader's start or to another's result; before that it waits for its turn."""
+    epoch: int = 0
+    born: int = START
+    """Where the log stood, for the process that loads, when the loader started."""
+    known: int = START
+    kept: int = 0
+    wake: Callable[[], None] | None = None
+    """Has it look again whether the load that it waits for is still worth waiting for."""
+
+    def begin(self, epoch: int, born: int, known: int, kept: int) -> None:
+        """Say where its result is born, and what was known when it began: it serves all who looked before."""
+        self.begun, self.epoch, self.born, self.known, self.kept = True, epoch, born, known, kept
+
+    def begin_now(self, log: InvalidationLog) -> None:
+        """The loader starts now."""
+        self.begin(log.epoch, log.seen, log.known, log.kept.total)
+
+
+Start = Callable[[Flight], Coroutine[Any, Any, Loaded]]
+"""Makes the load of a flight."""
 
 
 class Flights:
@@ -62,7 +91,7 @@ class Flights:
     def __init__(self, log: InvalidationLog) -> None:
         self._log = log
         self._flights: dict[tuple[str, str], Flight] = {}
-        self._tasks: set[asyncio.Task[Loaded]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def load(self, cache_type: str, key: str, start: Start, joined: Callable[[], None]) -> Loaded:
         """Join the key's load if it may serve a caller who looked at the log just now, else start one.
@@ -77,21 +106,68 @@ class Flights:
             LoadCancelledError: The load was cancelled, and not by this caller.
             Exception: Whatever the loader raises.
         """
-        log = self._log
-        epoch, at, kept = log.epoch, log.known, log.kept.total
+        view = self.view()
         while True:
-            flight = self._flights.get((cache_type, key))
-            if flight is None or not self._may_join(flight, cache_type, key, (), epoch, at, kept):
-                return await _wait_for(self._start(cache_type, key, start).task)
-            loaded = await _wait_for(flight.task)
-            if self._may_join(flight, cache_type, key, loaded.tags, epoch, at, kept):
+            flight = self.find(cache_type, key, view)
+            if flight is None:
+                return await wait_for(self._start(cache_type, key, start).landed)
+            loaded = await self.join(flight, view)
+            if loaded is not None:
                 joined()
                 return loaded
 
-    def start_behind(self, cache_type: str, key: str, start: Start) -> None:
-        """Start a load that nobody waits for, unless one is under way."""
-        if (cache_type, key) not in self._flights:
-            self._start(cache_type, key, start)
+    def start_behind(self, cache_type: str, key: str, start: Start) -> bool:
+        """Start a load that nobody waits for, unless one is under way; say whether it was started."""
+        if (cache_type, key) in self._flights:
+            return False
+        self._start(cache_type, key, start)
+        return True
+
+    # -- for loads of several keys ----------------------------------------------------------------
+
+    def view(self) -> View:
+        """What is known of the log now."""
+        return View(self._log.epoch, self._log.known, self._log.kept.total)
+
+    def find(self, cache_type: str, key: str, view: View) -> Flight | None:
+        """The key's load under way, if it may serve a caller who looked at the log at `view`."""
+        flight = self._flights.get((cache_type, key))
+        return flight if flight is not None and self._may_serve(flight, (), view) else None
+
+    async def join(self, flight: Flight, view: View) -> Loaded | None:
+        """Wait for another's load; None when its result doesn't serve.
+
+        Raises:
+            LoadCancelledError: The load was cancelled, and not by this caller.
+            Exception: Whatever the loader raises.
+        """
+        if flight.wake is not None:
+            flight.wake()  # this caller may know more of the log than it did
+        loaded = await wait_for(flight.landed)
+        return loaded if not loaded.void and self._may_serve(flight, loaded.tags, view) else None
+
+    def add(self, cache_type: str, key: str, landed: asyncio.Future[Loaded]) -> Flight:
+        """Enter a load that somebody carries out; it is under way until `landed` is done."""
+        name, flight = (cache_type, key), Flight(cache_type, key, landed)
+        self._flights[name] = flight
+
+        def land(done: asyncio.Future[Loaded]) -> None:
+            if self._flights.get(name) is flight:
+                del self._flights[name]
+            if not done.cancelled():
+                done.exception()  # a load behind has nobody else to look at its error
+
+        landed.add_done_callback(land)
+        return flight
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run what goes on when its caller gives up, and ends before the cache is closed."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- the end ----------------------------------------------------------------------------------
 
     async def close(self, timeout: float) -> None:
         """Let loads under way end within `timeout` seconds; cancel those that don't.
@@ -118,50 +194,48 @@ class Flights:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def _may_join(
-        self,
-        flight: Flight,
-        cache_type: str,
-        key: str,
-        tags: tuple[bytes, ...] | None,
-        epoch: int,
-        at: int,
-        kept: int,
-    ) -> bool:
-        if flight.kept < kept or flight.epoch != epoch:
+    def _may_serve(self, flight: Flight, tags: tuple[bytes, ...] | None, view: View) -> bool:
+        if not flight.begun:
+            return True  # it is judged when it has come to something
+        if flight.kept < view.kept or flight.epoch != view.epoch:
             return False
-        if flight.known >= at:
+        if flight.known >= view.known:
             return True
         if tags is None:
             return False
         log = self._log
-        known_from = max(log.history.horizon, log.history.swept)
-        return flight.born >= known_from and not log.killer(cache_type, key, tags, flight.born)
+        return flight.born >= log.known_from and not log.killer(
+            flight.cache_type, flight.key, tags, flight.born
+        )
 
     def _start(self, cache_type: str, key: str, start: Start) -> Flight:
-        log, name = self._log, (cache_type, key)
-        task = asyncio.create_task(start(log.epoch, log.seen), name=f"stoker-load {cache_type}:{key}")
-        flight = Flight(log.epoch, log.seen, log.known, log.kept.total, task)
-        self._flights[name] = flight
-        self._tasks.add(task)
-
-        def land(done: asyncio.Task[Loaded]) -> None:
-            self._tasks.discard(done)
-            if self._flights.get(name) is flight:
-                del self._flights[name]
-            if not done.cancelled():
-                done.exception()  # a load behind has nobody else to look at its error
-
-        task.add_done_callback(land)
+        landed: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        flight = self.add(cache_type, key, landed)
+        task = self.spawn(start(flight), f"stoker-load {cache_type}:{key}")
+        task.add_done_callback(lambda done: _hand_over(done, landed))
         return flight
 
 
-async def _wait_for(task: asyncio.Task[Loaded]) -> Loaded:
-    """Wait for a load that goes on when this caller gives up."""
+def _hand_over(task: asyncio.Task[Loaded], landed: asyncio.Future[Loaded]) -> None:
+    if task.cancelled():
+        landed.cancel()
+    elif (error := task.exception()) is not None:
+        landed.set_exception(error)
+    else:
+        landed.set_result(task.result())
+
+
+async def wait_for(landed: asyncio.Future[Loaded]) -> Loaded:
+    """Wait for a load that goes on when this caller gives up.
+
+    Raises:
+        LoadCancelledError: The load was cancelled, and not by this caller.
+        Exception: Whatever the loader raises.
+    """
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(landed)
     except asyncio.CancelledError:
         caller = asyncio.current_task()
-        if task.cancelled() and not (caller and caller.cancelling()):
+        if landed.cancelled() and not (caller and caller.cancelling()):
             raise LoadCancelledError("the load was cancelled while others waited for it") from None
         raise

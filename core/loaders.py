@@ -10,13 +10,14 @@ import sys
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from types import FunctionType, MethodType, SimpleNamespace
-from typing import Any, ParamSpec, TypeVar
+from types import FunctionType, MethodType, SimpleNamespace, UnionType
+from typing import Any, ParamSpec, TypeVar, Union
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from stoker.core.codec import check_decodable
+from stoker.core.conditional import NotModified
 from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
 from stoker.core.keys import check_type_name
 from stoker.core.policy import check_ttl
@@ -108,6 +109,7 @@ _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _by_name: dict[str, Loader] = {}
 _by_function: dict[LoadFunction, Loader] = {}
 _returned: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
+_conditional: WeakKeyDictionary[FunctionType, bool] = WeakKeyDictionary()
 _undecodable: set[str] = set()
 _AWAITABLES = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
 
@@ -172,8 +174,28 @@ def find_by_function(function: LoadFunction) -> Loader | None:
         return None
 
 
+def is_conditional(function: LoadFunction) -> bool:
+    """Whether a function is annotated to return `NotModified`, beside its values."""
+    plain = _plain_function(function)
+    if plain is None:
+        return False
+    try:
+        return _conditional[plain]
+    except KeyError:
+        pass
+    try:
+        found = NotModified in _members(_annotation(plain))
+    except (NameError, AttributeError, TypeError):
+        found = False
+    _conditional[plain] = found
+    return found
+
+
 def returned_by(function: LoadFunction) -> Any:
-    """Return what a function is annotated to return; `Any` where it doesn't say, or says `None`."""
+    """Return what a function is annotated to return, but for `NotModified`.
+
+    `Any` where it doesn't say, or says `None`.
+    """
     plain = _plain_function(function)
     if plain is None:
         return Any
@@ -232,6 +254,26 @@ def _plain_function(function: LoadFunction) -> FunctionType | None:
 
 
 def _resolve(function: FunctionType) -> Any:
+    """What a function is annotated to return, but for `NotModified`.
+
+    Raises:
+        NameError: The annotation names what is not there, or not yet.
+    """
+    returns = _annotation(function)
+    members = _members(returns)
+    if NotModified in members:
+        values = tuple(member for member in members if member is not NotModified)
+        returns = Union[values] if values else Any  # noqa: UP007  of a tuple
+    return Any if returns in (None, type(None), object) else returns
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union; anything else alone."""
+    is_union = typing.get_origin(annotation) in (Union, UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def _annotation(function: FunctionType) -> Any:
     """What a function is annotated to return.
 
     Raises:
@@ -246,7 +288,7 @@ def _resolve(function: FunctionType) -> Any:
     returns = typing.get_type_hints(holder, globalns=scope, include_extras=True)["returns"]
     if typing.get_origin(returns) in _AWAITABLES and not inspect.iscoroutinefunction(function):
         returns = typing.get_args(returns)[-1]
-    return Any if returns in (None, type(None), object) else returns
+    return returns
 
 
 def _check_returned(name: str, function: LoadFunction) -> None:
