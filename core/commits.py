@@ -39,7 +39,7 @@ class Commit(enum.Enum):
 
 _MEANINGS = {commit.value: commit for commit in Commit}
 
-_Pending = tuple[str, bytes, int, bytes, asyncio.Future[Commit]]
+Pending = tuple[str, bytes, int, bytes, asyncio.Future[Commit]]
 """One entry that waits for its commit: name, stored form, TTL in ms, condition, who waits."""
 
 
@@ -51,7 +51,7 @@ class Commits:
         self._log = log
         self._keys = keys
         self._script = Script("commit.lua")
-        self._pending: list[_Pending] = []
+        self._pending: list[Pending] = []
 
     def commit(
         self, cache_type: str, key: str, stored: bytes, ttl_ms: int, condition: bytes = ALWAYS
@@ -74,7 +74,7 @@ class Commits:
 
     def _send(self) -> None:
         pending, self._pending = self._pending, []
-        batch: list[_Pending] = []
+        batch: list[Pending] = []
         size = 0
         for one in pending:
             if batch and (len(batch) == MAX_ENTRIES or size + len(one[1]) > MAX_BYTES):
@@ -85,7 +85,7 @@ class Commits:
         if batch:
             self._post(batch)
 
-    def _post(self, batch: Sequence[_Pending], *, by_text: bool = False) -> None:
+    def _post(self, batch: Sequence[Pending], *, by_text: bool = False) -> None:
         script = self._script
         command: list[Argument] = ["EVAL", script.text] if by_text else ["EVALSHA", script.digest]
         command += (2 + len(batch), self._keys.fence, self._keys.log)
@@ -98,17 +98,17 @@ class Commits:
                 self._post(batch, by_text=True)
             elif isinstance(reply, (LinkError, ReplyError)):
                 for *_, future in batch:
-                    _settle(future, Commit.UNREACHABLE)
+                    settle(future, Commit.UNREACHABLE)
             else:
                 for one, answer in zip(batch, reply, strict=True):
-                    _settle(one[-1], Commit.STORED if answer == 1 else self._understand(one, answer))
+                    settle(one[-1], Commit.STORED if answer == 1 else self._understand(one, answer))
 
         try:
             self._link.post(tuple(command), take)
         except LinkError as error:
             take(error)
 
-    def _understand(self, one: _Pending, answer: int) -> Commit:
+    def _understand(self, one: Pending, answer: int) -> Commit:
         commit = _MEANINGS[answer]
         if commit is Commit.LOG_LOST or commit is Commit.OTHER_EPOCH:
             _, stored, _, condition, _ = one
@@ -117,6 +117,7 @@ class Commits:
         return commit
 
 
-def _settle(future: asyncio.Future[Commit], commit: Commit) -> None:
+def settle(future: asyncio.Future[Commit], commit: Commit) -> None:
+    """Say what became of a commit, if somebody still waits to hear it."""
     if not future.done():
         future.set_result(commit)

@@ -1,0 +1,79 @@
+"""Commits on a cluster: each goes to its entry's server, which can't see the fence.
+
+So it goes by that server's clock: what began too long ago is not stored; a sweep trims only what is older.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from stoker.core.cluster import ClusterLink
+from stoker.core.commits import TAIL, Commit, Commits, Pending, settle
+from stoker.core.entry import FROZEN_BYTES
+from stoker.core.errors import LinkError, ReplyError
+from stoker.core.keys import Keys
+from stoker.core.log import InvalidationLog
+from stoker.core.script import Script
+
+#: What the script answers, as commits are understood elsewhere.
+_MEANINGS = {1: Commit.STORED, 0: Commit.YOUNGER, -2: Commit.FENCED}
+
+
+class ClusterCommits(Commits):
+    """Stores entries on the servers of a cluster."""
+
+    def __init__(self, link: ClusterLink, log: InvalidationLog, keys: Keys) -> None:
+        super().__init__(link, log, keys)
+        self._cluster = link
+        self._one = Script("commit_cluster.lua")
+        self._stamping: set[asyncio.Task[None]] = set()
+
+    def _post(self, batch: Sequence[Pending], *, by_text: bool = False) -> None:
+        vouched = [one for one in batch if one[3] == TAIL]
+        if vouched:
+            task = asyncio.create_task(self._stamp(vouched), name="stoker-commit")
+            self._stamping.add(task)
+            task.add_done_callback(self._stamping.discard)
+        for one in batch:
+            if one[3] != TAIL:
+                self._post_one(one, by_text=by_text)
+
+    async def _stamp(self, batch: Sequence[Pending]) -> None:
+        """Look where the log ends, and store what is vouched for as of there."""
+        if not await self._log.catch_up():
+            for *_, future in batch:
+                settle(future, Commit.UNREACHABLE)
+            return
+        stamp = self._log.epoch.to_bytes(8) + self._log.seen.to_bytes(16)
+        for name, stored, ttl_ms, condition, future in batch:
+            stamped = stored[: FROZEN_BYTES - len(stamp)] + stamp + stored[FROZEN_BYTES:]
+            self._post_one((name, stamped, ttl_ms, condition, future))
+
+    def _post_one(self, one: Pending, *, by_text: bool = False) -> None:
+        name, stored, ttl_ms, condition, future = one
+        born = int.from_bytes(stored[FROZEN_BYTES - 16 : FROZEN_BYTES])
+        began = self._log.ages.since(born, self._log.proved)
+        if int.from_bytes(stored[FROZEN_BYTES - 24 : FROZEN_BYTES - 16]) != self._log.epoch:
+            settle(future, Commit.OTHER_EPOCH)
+            return
+        if not math.isfinite(began):
+            settle(future, Commit.FENCED)
+            return
+
+        def take(reply: Any) -> None:
+            if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT") and not by_text:
+                self._post_one(one, by_text=True)
+            elif isinstance(reply, (LinkError, ReplyError)):
+                settle(future, Commit.UNREACHABLE)
+            else:
+                settle(future, _MEANINGS[reply])
+
+        script = ("EVAL", self._one.text) if by_text else ("EVALSHA", self._one.digest)
+        try:
+            latest = self._cluster.latest(name, began)
+            self._cluster.post_here(name, (*script, 1, name, stored, ttl_ms, condition, latest), take)
+        except LinkError as error:
+            take(error)

@@ -1,0 +1,36 @@
+"""Which kind of link a server's URL needs, and what else depends on it."""
+
+from __future__ import annotations
+
+from stoker.core.addresses import Servers
+from stoker.core.cluster import ClusterLink
+from stoker.core.cluster_commits import ClusterCommits
+from stoker.core.commits import Commits
+from stoker.core.config import CacheConfig, RedisConfig
+from stoker.core.keys import Keys
+from stoker.core.link import Link
+from stoker.core.log import InvalidationLog
+from stoker.core.sentinel import SentinelLink
+
+
+def make_keys(config: CacheConfig) -> Keys:
+    """The names of all keys; on a cluster, those that one script needs are in one slot."""
+    return Keys(config.prefix, clustered=Servers.of(config.redis.url).kind == "cluster")
+
+
+def make_link(redis: RedisConfig, keys: Keys) -> Link:
+    """A link to the server, the cluster, or the server that sentinels know of; not connected yet."""
+    url, connect_timeout, timeout = redis.url, redis.connect_timeout, redis.timeout
+    match Servers.of(url).kind:
+        case "cluster":
+            log_keys = (keys.log, keys.fence)
+            return ClusterLink(url, log_keys, connect_timeout=connect_timeout, timeout=timeout)
+        case "sentinel":
+            return SentinelLink(url, connect_timeout=connect_timeout, timeout=timeout)
+        case _:
+            return Link(url, connect_timeout=connect_timeout, timeout=timeout)
+
+
+def make_commits(link: Link, log: InvalidationLog, keys: Keys) -> Commits:
+    """What stores entries over a link."""
+    return ClusterCommits(link, log, keys) if isinstance(link, ClusterLink) else Commits(link, log, keys)
