@@ -16,6 +16,7 @@ SAMPLE_EVERY = 16
 COUNTERS = (
     "hits",
     "misses",
+    "memory_hits",
     "stale_hits",
     "negative_hits",
     "dead",
@@ -29,7 +30,6 @@ COUNTERS = (
     "loads_joined",
     "load_failures",
     "warm_loads",
-)
     "early_refreshes",
     "fail_safe_serves",
     "soft_timeouts",
@@ -38,8 +38,9 @@ COUNTERS = (
     "leases_won",
     "leases_waited",
     "leases_taken_over",
-"""`hits` and `misses` count what the caller saw, once; stale and negative hits are hits too. `dead`:
-misses on an entry that was invalidated; `unreachable`: misses because the server was; `undecodable`:
+)
+"""`hits` and `misses` count what the caller saw, once; hits in memory, stale and negative hits are hits too.
+`dead`: misses on an entry that was invalidated; `unreachable`: misses because the server was; `undecodable`:
 stored bytes that are no entry; `loads`: calls of a loader; `warm_loads`: those of them that warming made;
 `sets_refused`: commits that an invalidation had overtaken; `early_refreshes`: loads that began behind a
 fresh answer; `fail_safe_serves`: reads answered with an old entry because there was no new one;
@@ -71,6 +72,7 @@ class TypeCounters:
 
     hits: int
     misses: int
+    memory_hits: int
     stale_hits: int
     negative_hits: int
     dead: int
@@ -84,8 +86,6 @@ class TypeCounters:
     loads_joined: int
     load_failures: int
     warm_loads: int
-    durations: dict[str, Durations]
-
     early_refreshes: int
     fail_safe_serves: int
     soft_timeouts: int
@@ -94,6 +94,8 @@ class TypeCounters:
     leases_won: int
     leases_waited: int
     leases_taken_over: int
+    durations: dict[str, Durations]
+
     def __init__(self) -> None:
         for name in COUNTERS:
             setattr(self, name, 0)

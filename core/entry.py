@@ -31,6 +31,10 @@ VERSION = 1
 _HEADER = struct.Struct(">2sBBQQQQQH")
 HEADER_BYTES = _HEADER.size
 
+#: Header fields as a read looks at them: what it begins with, flags, epoch, born (bytes in this order compare
+#: as the numbers do), fresh until, and the length of the tags.
+HEAD_OF_READ = struct.Struct(">3sB8s16s8xQH")
+
 #: Bytes that are the same in every version; they decide life and death.
 FROZEN_BYTES = 28
 _FROZEN = struct.Struct(">2sBBQQQ")

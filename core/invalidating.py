@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key, check_text
 from stoker.core.log import Receipt
@@ -14,11 +16,20 @@ class Invalidating(Parts):
 
     async def delete(self, cache_type: str, key: str) -> int:
         """Invalidate a key and give its memory back; say how many entries were unlinked (0 or 1)."""
-        self.policy(cache_type)
-        check_key(key)
-        self.counters.of(cache_type).deletes += 1
-        receipt = await self.invalidate(Key(cache_type, key))
-        return await self.tier.unlink(cache_type, key) if receipt.acknowledged else 0
+        return await self.delete_many(cache_type, [key])
+
+    async def delete_many(self, cache_type: str, keys: Iterable[str]) -> int:
+        """Invalidate keys with one record and give their memory back; say how many entries were unlinked."""
+        policy = self.policy(cache_type)
+        named = [check_key(key) for key in dict.fromkeys(keys)]
+        if not named:
+            return 0
+        self.counters.of(cache_type).deletes += len(named)
+        receipt = await self.invalidate(*(Key(cache_type, key) for key in named))
+        here = sum(self.memory.remove(cache_type, key) for key in named) if policy.in_memory else 0
+        if not policy.in_redis:
+            return here
+        return await self.tier.unlink(cache_type, named) if receipt.acknowledged else 0
 
     async def invalidate_type(self, cache_type: str) -> Receipt:
         """Invalidate all entries of a type, in one command whatever their number."""

@@ -55,6 +55,8 @@ class Keys:
     """Builds the Redis keys below one prefix; docs/wire-format.md lists them with their bounds."""
 
     prefix: str = "stoker"
+    clustered: bool = False
+    """Whether keys that one script needs must be in one Cluster slot."""
 
     @property
     def log(self) -> str:
@@ -64,7 +66,7 @@ class Keys:
     @property
     def fence(self) -> str:
         """Beside the log: `<epoch>:<id>`, the epoch and the position below which commits are refused."""
-        return f"{self.prefix}:fence"
+        return f"{self.prefix}:fence:{{{self.log}}}" if self.clustered else f"{self.prefix}:fence"
 
     @property
     def events(self) -> str:
@@ -83,6 +85,10 @@ class Keys:
     def lease(self, cache_type: str, key: str) -> str:
         """The right to load a key (a string with a TTL), in the entry's own slot."""
         return f"{self.prefix}:l:{{{cache_type}:{key}}}"
+
+    def counter(self, cache_type: str, key: str) -> str:
+        """A counter (an integer with a TTL), in the slot of the entry of its name."""
+        return f"{self.prefix}:n:{{{cache_type}:{key}}}"
 
     def parse(self, entry: bytes) -> tuple[str, str]:
         """The cache type and the key of an entry's Redis key."""

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 _pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
 
+#: `GETRANGE` of a key from its first byte; packing it so takes a tenth of the general way.
+_GET_RANGE = b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b\r\n$1\r\n0\r\n$%d\r\n%b\r\n"
+
 #: Commands that may wait for replies; more are refused at once.
 MAX_PENDING = 100_000
 
@@ -65,6 +68,9 @@ class Link(Calls):
     is_cluster: ClassVar[bool] = False
     """Whether entries and log may lie on different servers."""
 
+    masters: frozenset[str] = frozenset()
+    """On a cluster, the servers that own slots, by names that change when one was started again."""
+
     def __init__(
         self,
         url: str,
@@ -77,6 +83,8 @@ class Link(Calls):
         self.connect_timeout = connect_timeout
         self.timeout = timeout
         self.on_open = on_open
+        self.on_masters: Callable[[], None] = _nothing
+        """Called when `masters` has changed, before any reply of a new one is handed over."""
         self.connections = 0
         """Connections opened so far."""
         self.writes = 0
@@ -156,10 +164,14 @@ class Link(Calls):
 
     def post(self, command: Command, handler: Handler) -> None:
         """Queue a command; `handler` is called with the reply (or error) inside the read callback."""
-        if not self._ready or self._stalled:
-            self._check_loop()
-            raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
+        self._check_ready()
         self._post(command, handler)
+
+    def post_range(self, name: str, last: int, handler: Handler) -> None:
+        """Queue a `GETRANGE` of a key's bytes up to `last`: what almost all reads are."""
+        self._check_ready()
+        key, end = name.encode(), b"%d" % last
+        self._queue(_GET_RANGE % (len(key), key, len(end), end), handler)
 
     def before_flush(self, callback: Callable[[], None]) -> None:
         """Call `callback` right before this loop turn's write, so that it can queue what the turn gathered.
@@ -181,7 +193,16 @@ class Link(Calls):
             )
         return loop
 
+    def _check_ready(self) -> None:
+        if not self._ready or self._stalled:
+            self._check_loop()
+            raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
+
     def _post(self, command: Command, handler: Handler) -> None:
+        """Queue a command, also before the link serves."""
+        self._queue(_pack(command), handler)
+
+    def _queue(self, packed: bytes, handler: Handler) -> None:
         wire = self._wire
         if wire is None:
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
@@ -190,7 +211,6 @@ class Link(Calls):
         if not self._flush_due:
             self._check_loop().call_soon(self._flush)
             self._flush_due = True
-        packed = _pack(command)
         wire.handlers.append(handler)
         self._buffer.append(packed)
 
@@ -353,6 +373,10 @@ class Link(Calls):
         if isinstance(reply, (LinkError, ReplyError)):
             raise reply
         return reply
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def _ignore(_reply: Any) -> None:

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from typing import NamedTuple
 
 _Name = tuple[int, str, str]
 
 #: Marks one task holds; the oldest is forgotten first, and its set then counts as vouched for now.
 MAX_MARKS = 1_000
+
+
+class Token(NamedTuple):
+    """Where the log stood before a value was computed; `CacheManager.fill` returns it."""
+
+    cache_type: str
+    key: str
+    epoch: int
+    born: int
 
 
 class _Marks:
@@ -38,18 +48,36 @@ class _Marks:
 _marks: ContextVar[_Marks | None] = ContextVar("stoker_marks", default=None)
 
 
+#: Misses of tasks that did nothing but read: their marks are for whichever task sets the key.
+_loose: dict[_Name, tuple[int, int]] = {}
+
+#: Loose marks that are kept; the oldest is forgotten first.
+MAX_LOOSE_MARKS = 10_000
+
+_READS = frozenset({"Reads.get", "Reads.get_many"})
+
+
 def leave_mark(owner: int, cache_type: str, key: str, epoch: int, born: int) -> None:
     """Remember the first miss of a key in this task."""
     marks = _of_this_task()
-    name = (owner, cache_type, key)
-    marks.leave(name, (epoch, born))
+    name, mark = (owner, cache_type, key), (epoch, born)
+    marks.leave(name, mark)
     if marks.parent is not None:
-        marks.parent.leave(name, (epoch, born))
+        marks.parent.leave(name, mark)
+    if _only_reads():
+        if len(_loose) >= MAX_LOOSE_MARKS:
+            del _loose[next(iter(_loose))]
+        _loose.setdefault(name, mark)
 
 
 def take_mark(owner: int, cache_type: str, key: str) -> tuple[int, int] | None:
     """Return (epoch, born) of the task's miss of a key, once."""
-    return _of_this_task().own.pop((owner, cache_type, key), None)
+    name = (owner, cache_type, key)
+    loose = _loose.pop(name, None) if _loose else None
+    if _marks.get() is None:
+        return loose  # nothing was read in this task, nor in the one that started it
+    own = _of_this_task().own.pop(name, None)
+    return own if own is not None else loose
 
 
 def drop_mark(owner: int, cache_type: str, key: str) -> None:
@@ -57,6 +85,17 @@ def drop_mark(owner: int, cache_type: str, key: str) -> None:
     marks = _marks.get()
     if marks is not None and marks.own:
         marks.own.pop((owner, cache_type, key), None)
+    if _loose:
+        _loose.pop((owner, cache_type, key), None)
+
+
+def _only_reads() -> bool:
+    """Whether this task is one read and nothing else, as `wait_for` and `gather` make them.
+
+    Nobody can set in such a task; and nothing tells which task waits for it.
+    """
+    task = asyncio.current_task()
+    return task is not None and getattr(task.get_coro(), "__qualname__", "") in _READS
 
 
 def _of_this_task() -> _Marks:

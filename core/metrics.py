@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 _BY_TYPE = (
     ("cache_hits", "hits", "Reads that were answered from the cache, as the caller saw them"),
     ("cache_misses", "misses", "Reads that were not, as the caller saw them"),
+    ("stoker_memory_hits", "memory_hits", "Hits in this process's memory"),
     (
         "stoker_stale_hits",
         "stale_hits",

@@ -9,19 +9,23 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from stoker.core.commits import Commits
+from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
+from stoker.core.contention import Contention
 from stoker.core.counters import Counters
 from stoker.core.errors import UsageError
-from stoker.core.keys import Keys
-from stoker.core.link import Link
+from stoker.core.follower import Follower
+from stoker.core.lease import Leases
+from stoker.core.linking import make_commits, make_keys, make_link
 from stoker.core.loaders import Recipe
 from stoker.core.loads import Loads
 from stoker.core.log import InvalidationLog
+from stoker.core.memory import MemoryTier
 from stoker.core.policy import Policy
 from stoker.core.recording import Recording
 from stoker.core.serving import Serving
 from stoker.core.storage import Storage
+from stoker.core.tallies import Tallies
 from stoker.core.tier import RedisTier
 
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
@@ -44,18 +48,27 @@ class Parts:
     ) -> None:
         self.config = config or CacheConfig()
         self.read_only = read_only
-        self.keys = Keys(self.config.prefix)
+        self.keys = make_keys(self.config)
         self.process = process or f"{socket.gethostname()}-{os.getpid()}"
         redis = self.config.redis
-        self.link = Link(redis.url, connect_timeout=redis.connect_timeout, timeout=redis.timeout)
+        self.link = make_link(redis, self.keys)
         self.log = InvalidationLog(self.link, self.keys, read_only=read_only)
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
         self.tier = RedisTier(self.link, self.log, self.keys)
-        commits = Commits(self.link, self.log, self.keys)
-        self._storage = Storage(self.config, self.tier, commits, self.counters)
-        self._loads = Loads(self.config, self._storage, self.log, self.counters)
-        self._serving = Serving(self._storage, self._loads)
+        commits = make_commits(self.link, self.log, self.keys)
+        bounds = self.config.memory
+        self.memory = MemoryTier(self.log, entries=bounds.entries, max_bytes=bounds.bytes)
+        self.storage = Storage(self.config, self.log, self.memory, self.tier, commits, self.counters)
+        bell = Bell(self.link.open_another, redis.connect_timeout)
+        contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
+        self._tallies = Tallies(self.link, self.keys)
+        self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
+        self._serving = Serving(self.storage, self._loads)
+        bounds_in_memory = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
+        self._follower = (
+            Follower(self.log, self.link, self.keys, min(bounds_in_memory)) if bounds_in_memory else None
+        )
         self._recording = Recording(self) if recording and not read_only else None
         self._owner = next(_OWNERS)
 
@@ -63,6 +76,8 @@ class Parts:
         """Start; say whether the server answered. If not, it is tried again in the background."""
         self.log.kept.open()
         reached = await self.link.connect()
+        if self._follower is not None:
+            self._follower.start()
         if self._recording is not None:
             await self._recording.start()
         return reached
@@ -72,6 +87,8 @@ class Parts:
         await self._loads.close(timeout)
         if self._recording is not None:
             await self._recording.stop()
+        if self._follower is not None:
+            await self._follower.stop()
         await self.log.close()
         await self.link.close()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+from stoker.core.counters import TypeCounters
 from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
 from stoker.core.loaders import Recipe, find, find_by_function
@@ -37,10 +39,18 @@ class Reads(Parts):
         """
         policy = self.policy(cache_type)
         counters = self.counters.of(cache_type)
+        if policy.in_memory:
+            value = self.memory.hit(cache_type, key, into)
+            if value is not MISSING:
+                counters.hits += 1
+                counters.memory_hits += 1
+                self.access.append((cache_type, key, None))
+                drop_mark(self._owner, cache_type, key)
+                return value
         self.access.append((cache_type, check_key(key), None))
-        lookup = await self._storage.look_up(cache_type, key, policy, counters)
+        lookup = await self.storage.look_up(cache_type, key, policy, counters)
         if lookup.state is State.FRESH:
-            value = self._storage.decode(lookup, into, policy, counters)
+            value = self.storage.decode(lookup, into, policy, counters)
             if value is not MISSING:
                 counters.hits += 1
                 drop_mark(self._owner, cache_type, key)
@@ -48,6 +58,45 @@ class Reads(Parts):
         counters.misses += 1
         leave_mark(self._owner, cache_type, key, self.log.epoch, self.log.seen)
         return default
+
+    async def get_many(self, cache_type: str, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+        """Return the values of the keys that have one, in one round trip for all.
+
+        Misses leave marks, as those of `get` do.
+
+        Args:
+            cache_type: The keys' type.
+            keys: The keys; each is read once.
+            into: The type to decode each into.
+        """
+        policy, counters = self.policy(cache_type), self.counters.of(cache_type)
+        wanted = list(dict.fromkeys(keys))
+        self.access.extend([(cache_type, check_key(key), None) for key in wanted])
+        lookups = await self.storage.look_up_many(cache_type, wanted, policy, counters)
+        found: dict[str, Any] = {}
+        decode = self.storage.decode
+        for key, lookup in zip(wanted, lookups, strict=True):
+            if lookup.state is State.FRESH:
+                value = decode(lookup, into, policy, counters)
+                if value is not MISSING:
+                    found[key] = value
+                    continue
+            leave_mark(self._owner, cache_type, key, self.log.epoch, self.log.seen)
+        counters.hits += len(found)
+        counters.misses += len(wanted) - len(found)
+        return found
+
+    async def exists(self, cache_type: str, key: str) -> bool:
+        """Say whether a key has a fresh value; no read is counted, no value decoded."""
+        return await self.ttl(cache_type, key) is not None
+
+    async def ttl(self, cache_type: str, key: str) -> float | None:
+        """Return the seconds that a key's value stays fresh; None where there is none."""
+        policy = self.policy(cache_type)
+        lookup = await self.storage.look_up(cache_type, check_key(key), policy, TypeCounters())
+        if lookup.state is not State.FRESH or lookup.entry is None:
+            return None
+        return max(lookup.entry.fresh_until_ms / 1000 - time.time(), 0.0)
 
     async def get_or_load(
         self,

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from time import time
 from typing import Any
 
-from stoker.core.entry import BEGINS, GOOD_FLAGS, HEADER_BYTES, Entry, header_length, unpack_entry
+from stoker.core.entry import (
+    BEGINS,
+    FROZEN_BYTES,
+    GOOD_FLAGS,
+    HEAD_OF_READ,
+    HEADER_BYTES,
+    Entry,
+    header_length,
+    unpack_entry,
+)
 from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link import Link
-from stoker.core.log import Check, InvalidationLog
+from stoker.core.log import InvalidationLog
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.script import Script
@@ -39,7 +48,7 @@ SCAN_COUNT = 1_000
 #: Times a read looks again when the log ran ahead of it.
 READ_ATTEMPTS = 4
 
-_number = int.from_bytes
+_look = HEAD_OF_READ.unpack_from
 
 
 class State(enum.StrEnum):
@@ -107,9 +116,10 @@ class RedisTier:
         self._keys = keys
         self._asked: dict[str, list[asyncio.Future[Lookup | None]]] = {}
         self._fetch_many = Script("fetch_many.lua")
+        self._touch = Script("touch.lua")
         self._learnt = -1
         self._epoch = b""
-        self._alive_from = START
+        self._alive_from = b""
 
     # -- fetching ---------------------------------------------------------------------------------
 
@@ -143,27 +153,23 @@ class RedisTier:
         def take(reply: Any) -> None:
             if not check.done and not isinstance(reply, LinkError):
                 # On a cluster the log's node may answer last.
-                asyncio.ensure_future(check.wait()).add_done_callback(lambda _: take(reply))
+                check.then(lambda: take(reply))
                 return
-            lookup = self._conclude(cache_type, key, policy, check, reply)
+            lookup: Lookup | None = None
+            if isinstance(reply, (LinkError, ReplyError)):
+                lookup = Lookup(_state_of_error(reply))
+            elif check.complete and self._log.epoch:
+                lookup = self.judge(cache_type, key, reply, policy)
             for future in waiting:
                 if not future.done():
                     future.set_result(lookup)
 
-        link.post(("GETRANGE", name, 0, policy.max_entry + MAX_OVERHEAD_BYTES), take)
+        link.post_range(name, policy.max_entry + MAX_OVERHEAD_BYTES, take)
         if not self._asked:
             # Who begins to read later needs a fetch that leaves later.
             link.before_flush(self._asked.clear)
         self._asked[name] = waiting
         return future
-
-    def _conclude(self, cache_type: str, key: str, policy: Policy, check: Check, reply: Any) -> Lookup | None:
-        """Judge what was fetched, if the look at the log before it is complete."""
-        if isinstance(reply, (LinkError, ReplyError)):
-            return Lookup(_state_of_error(reply))
-        if check.complete and self._log.epoch:
-            return self.judge(cache_type, key, reply, policy)
-        return None
 
     async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
         """Read entries strictly, all of a batch in one round trip."""
@@ -200,16 +206,18 @@ class RedisTier:
         log = self._log
         if log.version != self._learnt:
             self._learn()
-        # Almost all reads end here: nothing at all was invalidated since the entry was born.
-        if (
-            data[4:12] == self._epoch
-            and _number(data[12:28]) >= self._alive_from
-            and data[:3] == BEGINS
-            and data[3] in GOOD_FLAGS
-            and len(data) >= HEADER_BYTES + _number(data[44:46])
-            and _number(data[36:44]) > time.time() * 1000
-        ):
-            return Lookup(State.FRESH, data, START, log.seen)
+        if len(data) >= HEADER_BYTES:
+            begins, flags, epoch, born, fresh_until_ms, tags_length = _look(data)
+            # Almost all reads end here: nothing at all was invalidated since the entry was born.
+            if (
+                epoch == self._epoch
+                and born >= self._alive_from
+                and begins == BEGINS
+                and flags in GOOD_FLAGS
+                and len(data) >= HEADER_BYTES + tags_length
+                and fresh_until_ms > time() * 1000
+            ):
+                return Lookup(State.FRESH, data, START, log.seen)
         return self._judge_closely(cache_type, key, data, policy)
 
     def _learn(self) -> None:
@@ -217,7 +225,7 @@ class RedisTier:
         log, history = self._log, self._log.history
         self._learnt = log.version
         self._epoch = log.epoch.to_bytes(8) if log.epoch and log.kept.empty else b""
-        self._alive_from = max(history.latest, history.horizon)
+        self._alive_from = max(history.latest, history.horizon).to_bytes(16)
 
     def _judge_closely(self, cache_type: str, key: str, data: bytes, policy: Policy) -> Lookup:
         log = self._log
@@ -235,19 +243,35 @@ class RedisTier:
             born = min(born, log.epoch_start)
         lookup.killer = log.killer(cache_type, key, entry.tags, born)
         if not lookup.killer:
-            stale = entry.fresh_until_ms <= time.time() * 1000
+            stale = entry.fresh_until_ms <= time() * 1000
             old = old and policy.after_rollback != "trust"
             lookup.state = State.STALE if stale or old else State.FRESH
         return lookup
 
     # -- the rest ---------------------------------------------------------------------------------
 
-    async def unlink(self, cache_type: str, key: str) -> int:
-        """Give an entry's memory back; say how many were there."""
+    async def touch(self, cache_type: str, key: str, seen: bytes, fresh_until_ms: int, ttl_ms: int) -> bool:
+        """Give an entry another time to live, if it is still the one that was seen; say whether it was."""
+        name = self._keys.entry(cache_type, key)
+        fresh = fresh_until_ms.to_bytes(8)
         try:
-            return int(await self._link.call("UNLINK", self._keys.entry(cache_type, key)))
+            done = await self._touch.run(self._link, [name], seen[:FROZEN_BYTES], fresh, max(1, ttl_ms))
         except (LinkError, ReplyError):
-            return 0
+            return False
+        return bool(done)
+
+    async def unlink(self, cache_type: str, keys: Sequence[str]) -> int:
+        """Give entries' memory back, and that of counters of their names; say how many were there."""
+        gone = 0
+        for start in range(0, len(keys), FETCH_BATCH):
+            batch = keys[start : start + FETCH_BATCH]
+            names = [self._keys.entry(cache_type, key) for key in batch]
+            names += [self._keys.counter(cache_type, key) for key in batch]
+            try:
+                gone += int(await self._link.call("UNLINK", *names))
+            except (LinkError, ReplyError):
+                continue
+        return gone
 
     async def peek(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[EntryState | None]:
         """Say of each key how its entry stands, without its payload; None where there is no entry.
@@ -297,7 +321,7 @@ class RedisTier:
 
 
 def _state_of(lookup: Lookup, entry: Entry) -> EntryState:
-    left = entry.fresh_until_ms / 1000 - time.time()
+    left = entry.fresh_until_ms / 1000 - time()
     return EntryState(lookup.state, left, (entry.fresh_until_ms - entry.created_ms) / 1000, lookup.killer)
 
 

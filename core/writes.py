@@ -1,28 +1,42 @@
-"""Writes: values that callers vouch for, or computed after a miss."""
+"""Writes: values that callers vouch for, or computed after a miss; counters."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stoker.core.entry import encode_tags
+from stoker.core.errors import UsageError
 from stoker.core.keys import check_key
-from stoker.core.marks import take_mark
+from stoker.core.marks import Token, take_mark
 from stoker.core.parts import Parts
-from stoker.core.policy import check_ttl
+from stoker.core.policy import Policy, check_ttl
+from stoker.core.write_through import WriteThrough
+
+#: What Redis holds as an integer.
+_INTEGERS = range(-(2**63), 2**63)
 
 
 class Writes(Parts):
     """What a `CacheManager` can be told to keep."""
 
     async def set(
-        self, cache_type: str, key: str, value: Any, *, ttl: float | None = None, tags: Iterable[str] = ()
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        *,
+        ttl: float | None = None,
+        tags: Iterable[str] = (),
+        if_absent: bool = False,
+        token: Token | None = None,
     ) -> bool:
         """Store a value; say whether it was stored.
 
         After a `get` of the key that missed, in the same task, this is a load by hand: if the key was
-        invalidated since, the value is stored dead. Otherwise the caller vouches for the value *now*.
+        invalidated since, the value is stored dead. So it is with a token. Otherwise the caller vouches for
+        the value *now*, and for nothing that was read from a source before an invalidation.
 
         Args:
             cache_type: The key's type.
@@ -30,17 +44,151 @@ class Writes(Parts):
             value: Anything that MessagePack (or JSON) holds: plain data, dataclasses, Structs, models.
             ttl: Seconds it is fresh; the type's where not given.
             tags: Names under which it can be invalidated with others.
+            if_absent: Store only if there is no fresh value (one that was invalidated is none).
+            token: What `fill` returned before the value was computed.
+
+        Raises:
+            UsageError: The key, the TTL or a tag can't be used, or the token is another key's.
         """
-        policy = self.policy(cache_type)
-        check_key(key)
-        encoded = encode_tags(tags)
-        if ttl is not None:
-            check_ttl(ttl)
-        mark = take_mark(self._owner, cache_type, key) if policy.kind == "derived" else None
+        policy, encoded = self._check(cache_type, key, ttl, tags)
+        mark = self._birth(policy, cache_type, key, token)
         began = time.perf_counter()
-        if mark is None:
-            stored = await self._storage.store_now(cache_type, key, value, encoded, ttl=ttl)
+        if if_absent:
+            stored = await self.storage.store_if_absent(cache_type, key, value, encoded, policy, ttl=ttl)
+        elif mark is None:
+            stored = await self.storage.store_now(cache_type, key, value, encoded, ttl=ttl)
         else:
-            stored = await self._storage.store(cache_type, key, value, encoded, *mark, ttl=ttl)
+            stored = await self.storage.store(cache_type, key, value, encoded, *mark, ttl=ttl)
         self.counters.of(cache_type).durations["set"].observe(time.perf_counter() - began)
         return stored
+
+    async def set_many(
+        self,
+        cache_type: str,
+        values: Mapping[str, Any],
+        *,
+        ttl: float | None = None,
+        tags: Iterable[str] = (),
+    ) -> int:
+        """Store values by key, all of them with one write; say how many were stored.
+
+        Args:
+            cache_type: The keys' type.
+            values: The values by key.
+            ttl: Seconds they are fresh; the type's where not given.
+            tags: Tags of all of them.
+
+        Raises:
+            UsageError: A key, the TTL or a tag can't be used; nothing was stored.
+        """
+        encoded: tuple[bytes, ...] = encode_tags(tags)
+        policy = self.policy(cache_type)
+        for key in values:
+            self._check(cache_type, key, ttl, ())
+        births = {key: self._birth(policy, cache_type, key, None) for key in values}
+        return await self.storage.store_many(cache_type, values, births, encoded, ttl=ttl)
+
+    def _check(
+        self, cache_type: str, key: str, ttl: float | None, tags: Iterable[str]
+    ) -> tuple[Policy, tuple[bytes, ...]]:
+        policy = self.policy(cache_type)
+        check_key(key)
+        if ttl is not None:
+            check_ttl(ttl)
+        return policy, encode_tags(tags)
+
+    def _birth(
+        self, policy: Policy, cache_type: str, key: str, token: Token | None
+    ) -> tuple[int, int] | None:
+        """Where a value was born; None where the caller vouches for it now."""
+        if policy.kind == "authoritative":
+            return None
+        if token is not None:
+            if (token.cache_type, token.key) != (cache_type, key):
+                raise UsageError(f"the token is for {token.cache_type}:{token.key}, not {cache_type}:{key}")
+            return token.epoch, token.born
+        return take_mark(self._owner, cache_type, key)
+
+    # -- computing by hand ------------------------------------------------------------------------
+
+    async def fill(self, cache_type: str, key: str) -> Token:
+        """Return a token for a value that is about to be computed, to be handed to `set` with it.
+
+        It does what a `get` that misses does for the `set` after it in the same task, for whoever computes
+        elsewhere: if the key is invalidated after this call, the value is stored dead.
+
+        Raises:
+            UsageError: The key can't be used.
+        """
+        self.policy(cache_type)
+        check_key(key)
+        await self.log.catch_up()
+        return Token(cache_type, key, self.log.epoch, self.log.seen)
+
+    def write_through(self, cache_type: str, key: str) -> WriteThrough:
+        """Change the source and the cache together: `async with cache.write_through(type, key) as write`.
+
+        Commit to the source inside the block and assign `write.value` what is stored there now. When the
+        block ends the key is invalidated, and the value stored if nobody else wrote or invalidated the key
+        meanwhile; else the next read loads it. If the block raises, the key is invalidated all the same:
+        nobody knows whether the source was changed.
+
+        Raises:
+            UsageError: The key can't be used.
+        """
+        self.policy(cache_type)
+        return WriteThrough(self, cache_type, check_key(key))
+
+    # -- time to live -----------------------------------------------------------------------------
+
+    async def expire(self, cache_type: str, key: str, ttl: float) -> bool:
+        """Let a fresh value live `ttl` seconds from now; say whether there was one.
+
+        What was invalidated, or has expired, is not revived.
+
+        Raises:
+            UsageError: The key or the TTL can't be used.
+        """
+        policy, _ = self._check(cache_type, key, ttl, ())
+        return await self.storage.touch(cache_type, key, policy, ttl)
+
+    async def touch(self, cache_type: str, key: str) -> bool:
+        """Let a fresh value live the type's TTL from now; say whether there was one."""
+        policy = self.policy(cache_type)
+        return await self.storage.touch(cache_type, check_key(key), policy, policy.ttl)
+
+    # -- counters ---------------------------------------------------------------------------------
+
+    async def increment(
+        self, cache_type: str, key: str, by: int = 1, *, ttl: float | None = None
+    ) -> int | None:
+        """Add to a counter and return its new value; None when the server could not be asked.
+
+        Counters are integers of their own, beside the values: atomic in the server, ended by their TTL or by
+        `delete`, and by no other invalidation.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            by: How much; negative to subtract.
+            ttl: Seconds that a counter lives which begins now; the type's where not given.
+
+        Raises:
+            UsageError: The key, the TTL or the amount can't be used.
+        """
+        policy, _ = self._check(cache_type, key, ttl, ())
+        if isinstance(by, bool) or not isinstance(by, int) or by not in _INTEGERS:
+            raise UsageError(f"a counter is changed by a 64-bit integer, not {by!r:.40}")
+        ttl_ms = int((policy.ttl if ttl is None else ttl) * 1000)
+        return await self._tallies.add(cache_type, key, by, max(1, ttl_ms))
+
+    async def decrement(
+        self, cache_type: str, key: str, by: int = 1, *, ttl: float | None = None
+    ) -> int | None:
+        """Subtract from a counter; see `increment`."""
+        return await self.increment(cache_type, key, -by, ttl=ttl)
+
+    async def counter(self, cache_type: str, key: str) -> int | None:
+        """Return a counter's value; None where there is none, or the server could not be asked."""
+        self.policy(cache_type)
+        return await self._tallies.read(cache_type, check_key(key))

@@ -1,0 +1,219 @@
+"""The memory tier: entries in the process itself, held against the log at every hit.
+
+A hit is served only while three things hold. The process knows all that was acknowledged a bounded time ago:
+the last look at the log that was answered in full was *sent* no longer ago than the type's `memory_bound`.
+Nothing that stands in the log since the entry was last found alive names it. And all records since are known.
+None of it depends on being told that the connection is lost.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from stoker.core.clock import boottime
+from stoker.core.codec import decode_payload, encode_value
+from stoker.core.entry import Entry
+from stoker.core.errors import EntryError
+from stoker.core.log import InvalidationLog
+from stoker.core.memory_store import MemoryStore, weigh
+from stoker.core.policy import Policy
+from stoker.core.position import START
+from stoker.core.tier import Lookup, State
+
+#: Stands for a value that is not there; `None` is a value.
+MISSING: Any = object()
+
+#: Stands for "whatever was asked for": the value is kept as it was given.
+AS_GIVEN: Any = object()
+
+
+Name = tuple[str, str]
+"""Cache type and key."""
+
+
+class Item:
+    """An entry in memory."""
+
+    __slots__ = (
+        "bound",
+        "checked",
+        "entry",
+        "fresh_until",
+        "into",
+        "kept_until",
+        "name",
+        "policy",
+        "value",
+        "version",
+    )
+
+    def __init__(self, name: Name, entry: Entry, policy: Policy, checked: int) -> None:
+        self.name = name
+        self.entry = entry
+        """Its header; the payload is dropped once it was decoded."""
+        self.policy = policy
+        self.bound = policy.memory_bound
+        self.checked = checked
+        """The position on the log up to which it was found alive."""
+        self.version = -1
+        """The log's version for which that holds without another look."""
+        self.value: Any = MISSING
+        self.into: Any = None
+        """What the value was decoded into."""
+        # Wall-clock times, told by the clock that hits are judged by.
+        shift = boottime() - time.time()
+        left = entry.fresh_until_ms / 1000 + shift
+        if policy.memory_ttl is not None:
+            left = min(left, boottime() + policy.memory_ttl)
+        self.fresh_until = left
+        self.kept_until = left if policy.in_redis else left + max(policy.stale, policy.fail_safe)
+
+
+class MemoryTier:
+    """Entries of this process."""
+
+    def __init__(self, log: InvalidationLog, *, entries: int, max_bytes: int) -> None:
+        self._log = log
+        self.store = MemoryStore[Name, Item](entries, max_bytes)
+
+    def hit(self, cache_type: str, key: str, into: Any) -> Any:
+        """Return the value of an entry that may be served within its bound; `MISSING` where there is none."""
+        item = self.store.get((cache_type, key))
+        if item is None:
+            return MISSING
+        now, log = boottime(), self._log
+        if now >= item.fresh_until or now - log.proved > item.bound:
+            return MISSING
+        if item.version != log.version and not self._found_alive(item):
+            return MISSING
+        if item.into is into or item.into is AS_GIVEN:
+            return item.value
+        return self.value_of(item, into)
+
+    def look_up(self, cache_type: str, key: str) -> Lookup | None:
+        """Return an entry that may be served within its bound."""
+        item = self.store.get((cache_type, key))
+        if item is None:
+            return None
+        now, log = boottime(), self._log
+        if now >= item.fresh_until or now - log.proved > item.bound:
+            return None
+        if item.version != log.version and not self._found_alive(item):
+            return None
+        return Lookup(State.FRESH, b"", START, item.checked, item, item.entry)
+
+    def judge(self, cache_type: str, key: str) -> Lookup:
+        """Say how an entry that is kept nowhere else stands, by what is known of the log now."""
+        item = self.store.get((cache_type, key))
+        if item is None:
+            return Lookup(State.ABSENT)
+        old = item.entry.epoch != self._log.epoch
+        lookup = Lookup(State.DEAD, b"", START, item.checked, item, item.entry)
+        if old and item.policy.after_rollback == "dead":
+            return lookup
+        if not old:
+            lookup.killer = self._killer(item)
+            if lookup.killer or item.checked < self._log.known_from:
+                return lookup
+        now = boottime()
+        if now >= item.kept_until:
+            return Lookup(State.ABSENT)
+        lookup.state = State.STALE if old or now >= item.fresh_until else State.FRESH
+        return lookup
+
+    def in_outage(self, cache_type: str, key: str, policy: Policy) -> Lookup | None:
+        """Return what may be served while the server is away: for so long as the type's `on_outage` says."""
+        item = self.store.get((cache_type, key))
+        log, now = self._log, boottime()
+        if (
+            item is None
+            or now - log.last_proved > policy.outage_seconds
+            or item.entry.epoch != log.last_epoch
+            or now >= item.kept_until
+            or self._killer(item)
+        ):
+            return None
+        state = State.FRESH if now < item.fresh_until else State.STALE
+        return Lookup(state, b"", START, item.checked, item, item.entry)
+
+    def value_of(self, item: Item, into: Any) -> Any:
+        """Return an item's value as `into`; `MISSING` when it can't be made of it."""
+        entry, policy = item.entry, item.policy
+        if entry.is_none:
+            return None
+        if item.into is AS_GIVEN or item.into == into:
+            return item.value
+        try:
+            flags, payload = entry.flags, entry.payload
+            if not payload:
+                flags, payload = encode_value(item.value, policy)
+            value = decode_payload(flags, payload, into, policy.max_entry)
+        except EntryError:
+            return MISSING
+        if not policy.memory_copies:
+            # From now on everybody gets this one.
+            entry.payload = b""
+            item.value, item.into = value, into
+            self._keep(item)
+        return value
+
+    def put(
+        self, cache_type: str, key: str, entry: Entry, policy: Policy, checked: int, *, given: Any = MISSING
+    ) -> bool:
+        """Keep an entry, if it is alive; say whether it is.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            entry: The entry; it is the tier's from now on.
+            policy: The type's policy.
+            checked: The position on the log up to which it was found alive; where it was born, for a load.
+            given: The value itself, where it is to be kept as it is.
+        """
+        item = Item((cache_type, key), entry, policy, checked)
+        if given is not MISSING:
+            item.value, item.into = given, AS_GIVEN
+        held = self.store.peek((cache_type, key))
+        if held is not None and held.entry.epoch == entry.epoch and held.entry.born > entry.born:
+            return False  # a load that began later was kept before
+        if checked < self._log.known_from or self._killer(item):
+            self.store.remove((cache_type, key))
+            return False
+        self._keep(item)
+        return True
+
+    def remove(self, cache_type: str, key: str) -> bool:
+        """Drop an entry; say whether it was there."""
+        return self.store.remove((cache_type, key)) is not None
+
+    def touch(self, cache_type: str, key: str, fresh_until_ms: int) -> None:
+        """Give an entry another time to live, if it is held."""
+        item = self.store.peek((cache_type, key))
+        if item is not None:
+            item.entry.fresh_until_ms = fresh_until_ms
+            fresh = Item(item.name, item.entry, item.policy, item.checked)
+            item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
+
+    def _keep(self, item: Item) -> None:
+        content = item.entry.payload if item.value is MISSING else item.value
+        self.store.put(item.name, item, weigh(content) + ITEM_BYTES)
+
+    def _found_alive(self, item: Item) -> bool:
+        """Whether nothing that was learnt since the last look kills an item; if so, note that."""
+        log = self._log
+        if item.entry.epoch != log.epoch or item.checked < log.known_from:
+            return False
+        if self._killer(item):
+            self.store.remove(item.name)
+            return False
+        item.checked, item.version = max(item.checked, log.seen), log.version
+        return True
+
+    def _killer(self, item: Item) -> int:
+        log, after, name = self._log, item.checked, item.name
+        return log.killer(*name, item.entry.tags, after) or log.copy_killer(*name, after)
+
+
+#: What an item takes beside its value, in bytes: the objects that make it up.
+ITEM_BYTES = 300
