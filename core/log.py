@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from stoker.core.ages import Ages
 from stoker.core.appending import Appending, Receipt
 from stoker.core.clock import boottime
 from stoker.core.epochs import Epoch, open_epoch
@@ -24,7 +25,7 @@ from stoker.core.history import History
 from stoker.core.kept import KeptInvalidations, Notes
 from stoker.core.keys import Keys
 from stoker.core.link import Link
-from stoker.core.position import START, parse_position
+from stoker.core.position import START, format_position, parse_position
 from stoker.core.scopes import Copy, Scope, to_fields
 
 __all__ = ["Check", "InvalidationLog", "Receipt"]
@@ -105,6 +106,7 @@ class InvalidationLog:
             very version still is.
         proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
             was acknowledged before is known. `-inf` while nothing is proved in this epoch.
+        last_proved: The same, whatever became of the log since.
     """
 
     def __init__(self, link: Link, keys: Keys, *, read_only: bool = False) -> None:
@@ -116,8 +118,14 @@ class InvalidationLog:
             link, keys, appended=self._take_own, find_log=self._find_log, keep=self._keep
         )
         self.kept = KeptInvalidations(self._appending.append, link.wait_ready)
+        self.ages = Ages()
+        self._swept_note = START
+        self._swept_nodes = frozenset[str]()
+        """The servers of a cluster that the last sweep went over, by their names of then."""
+        link.on_masters = self._masters_changed
         self.version = 0
         self.proved = NEVER
+        self.last_proved = NEVER
         self._view = 0
         self._behind = False
         self.seen = START
@@ -142,6 +150,11 @@ class InvalidationLog:
         return self._epoch if self._known else 0
 
     @property
+    def last_epoch(self) -> int:
+        """The epoch that was known last; 0 before the first."""
+        return self._epoch
+
+    @property
     def known(self) -> int:
         """The position up to which all that this process knows to be acknowledged stands in the log.
 
@@ -157,6 +170,21 @@ class InvalidationLog:
         `history.horizon` is enough.)
         """
         return max(self.history.horizon, self.history.swept)
+
+    @property
+    def trusted_from(self) -> int:
+        """On a cluster: entries born before may be back from the dead, as if of an older epoch; else START.
+
+        One that the sweep unlinked comes back when a replica takes over that had not heard of it, or a server
+        is started from a snapshot; and what killed it is no longer in the log.
+        """
+        swept = self._swept_nodes
+        if not self._link.is_cluster or (swept and swept <= self._link.masters):
+            return START
+        return self.history.swept
+
+    def _masters_changed(self) -> None:
+        self.version += 1
 
     def check(self) -> Check:
         """Queue a look at the log into this loop turn's write, before what the caller queues next.
@@ -202,6 +230,18 @@ class InvalidationLog:
         """A record after a position that names an entry's copies in memory, or 0: of the log, or kept."""
         return self.history.copy_killer(cache_type, key, after) or self.kept.copy_killer(cache_type, key)
 
+    async def records(self, first: int, last_id: str, count: int) -> list[Any]:
+        """Read the records from a position up to an id, as they stand in the log now.
+
+        Raises:
+            LinkError: The server can't be reached.
+            ReplyError: It refuses.
+        """
+        found: list[Any] = await self._link.call(
+            "XRANGE", self._keys.log, format_position(first), last_id, "COUNT", count
+        )
+        return found
+
     def trace_of(self, position: int) -> str | None:
         """The trace id that the record at a position carried, if it is among the newest."""
         return self._traces.get(position)
@@ -220,11 +260,12 @@ class InvalidationLog:
             check.failed = True
             self.lose()
         if check.complete and self._known and check.view == self._view:
-            self.proved = max(self.proved, check.at)
+            self.proved = self.last_proved = max(self.proved, check.at)
         self._behind = not check.complete and not check.failed
         check.settle()
 
     def _take_records(self, records: list[Any]) -> None:
+        proved = self.proved
         for stream_id, fields in records:
             position = parse_position(stream_id)
             if position <= self.seen:
@@ -235,11 +276,14 @@ class InvalidationLog:
             self._take_notes(position, fields)
             self.seen, self._seen_id = position, stream_id
             self.version += 1
+        self.ages.note(self.seen, proved)
 
     def _take_notes(self, position: int, fields: list[bytes]) -> None:
         for name, value in zip(fields[::2], fields[1::2], strict=False):
             if name == b"_swept":
                 self._forget(value)
+            if name == b"_nodes" and position > self._swept_note:
+                self._swept_note, self._swept_nodes = position, frozenset(value.decode().split(","))
             if name == b"_trace":
                 self._traces[position] = value[:MAX_TRACE_LENGTH].decode(errors="replace")
                 if len(self._traces) > MAX_TRACES:
@@ -305,7 +349,7 @@ class InvalidationLog:
             self.epochs_opened += epoch.opened
             at = boottime()
             await self._read_newest(epoch)
-            self._known, self.proved = True, at
+            self._known, self.proved, self.last_proved = True, at, at
             self.version += 1
 
     async def _read_newest(self, epoch: Epoch) -> None:
@@ -315,7 +359,8 @@ class InvalidationLog:
         """
         history, number = self.history, f"{epoch.number:016x}".encode()
         history.clear()
-        self.epoch_start = START
+        self.epoch_start = self._swept_note = START
+        self._swept_nodes = frozenset[str]()
         newest: tuple[int, bytes] = (START, b"0-0")
         oldest, end = START, b"+"
         while True:
@@ -335,6 +380,7 @@ class InvalidationLog:
         history.horizon = START if oldest == epoch.floor else oldest
         history.swept = max(history.swept, epoch.floor)
         self.seen, self._seen_id = newest
+        self.ages.restart(self.seen)
 
     # -- appending --------------------------------------------------------------------------------
 
