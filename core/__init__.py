@@ -3,6 +3,8 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from stoker.core.cached import CachedFunction, cached
+from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
 from stoker.core.errors import (
     ConfigError,
@@ -23,6 +25,8 @@ __all__ = [
     "CacheConfig",
     "CacheManager",
     "ConfigError",
+    "NOT_MODIFIED",
+    "Cache",
     "Event",
     "EventError",
     "Everything",
@@ -32,8 +36,10 @@ __all__ = [
     "Reading",
     "Receipt",
     "Recipe",
+    "NotModified",
     "Scope",
     "StokerError",
+    "Previous",
     "Tag",
     "Type",
     "UnknownLoaderError",
@@ -45,3 +51,4 @@ __all__ = [
     "make_event",
     "publish",
 ]
+    "previous",

@@ -156,7 +156,7 @@ class Contention:
         """Look the key up; what is found serves everybody who looked at the log before now."""
         flight, log = contender.flight, self._log
         at = log.epoch, log.known, log.kept.total
-        lookup = await self._storage.look_up(
+        lookup = await self._storage.look_up_past_memory(
             flight.cache_type, flight.key, contender.policy, contender.counters
         )
         if lookup.state is State.FRESH and lookup.entry is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stoker.core.errors import StokerError
@@ -69,6 +69,8 @@ class Flight:
     """Where the log stood, for the process that loads, when the loader started."""
     known: int = START
     kept: int = 0
+    started: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    """By the event loop's clock."""
     wake: Callable[[], None] | None = None
     """Has it look again whether the load that it waits for is still worth waiting for."""
 
@@ -122,6 +124,11 @@ class Flights:
             return False
         self._start(cache_type, key, start)
         return True
+
+    def age(self, cache_type: str, key: str) -> float:
+        """Seconds for which a load of the key has been under way; 0 where none is."""
+        flight = self._flights.get((cache_type, key))
+        return 0.0 if flight is None else asyncio.get_running_loop().time() - flight.started
 
     # -- for loads of several keys ----------------------------------------------------------------
 

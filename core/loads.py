@@ -13,7 +13,7 @@ from stoker.core.conditional import NOT_MODIFIED, Offer, Previous, offer
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contender, Contention, Verdict
 from stoker.core.counters import Counters
-from stoker.core.entry import Entry, encode_tags
+from stoker.core.entry import HEADER_BYTES, Entry, encode_tags, pack_entry
 from stoker.core.errors import UsageError
 from stoker.core.failing import FailingLoaders
 from stoker.core.flights import Flight, Flights, Loaded
@@ -148,7 +148,7 @@ class Loads:
     def _contender(self, load: Load, flight: Flight, policy: Policy, deadline: float) -> Contender:
         lookup, counters = load.lookup, self._counters.of(load.cache_type)
         known = lookup is not None and lookup.state is not State.UNDECODABLE
-        seen = lookup.data if known and lookup is not None else None
+        seen = head_of(lookup) if known and lookup is not None else None
         return Contender(flight, policy, counters, seen, not (load.warms or load.behind), deadline)
 
     def _taken(self, load: Load, lookup: Lookup, policy: Policy) -> Loaded | None:
@@ -261,6 +261,13 @@ class Loads:
                 "seconds": round(seconds, 6),
             },
         )
+
+
+def head_of(lookup: Lookup) -> bytes:
+    """The first bytes of what was found stored; empty where nothing was."""
+    if lookup.held is not None and lookup.entry is not None:
+        return pack_entry(lookup.entry)[:HEADER_BYTES]  # it comes from memory
+    return lookup.data[:HEADER_BYTES]
 
 
 def _kept(load: Load, offered: Offer) -> tuple[Any, tuple[bytes, ...]]:

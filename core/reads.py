@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+from stoker.core.conditional import NotModified
 from stoker.core.counters import TypeCounters
 from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
@@ -102,7 +103,7 @@ class Reads(Parts):
         self,
         cache_type: str,
         key: str,
-        load: Callable[P, Awaitable[R]],
+        load: Callable[P, Awaitable[R | NotModified]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -116,12 +117,12 @@ class Reads(Parts):
             cache_type: The key's type.
             key: The key.
             load: An async function. Registered with `@loader` it brings its tags and TTL, and the worker can
-                keep its hot keys warm.
+                keep its hot keys warm. It may answer `NOT_MODIFIED`: what `previous()` gave it is kept.
             *args: Its arguments.
             **kwargs: Its keyword arguments.
 
         Raises:
-            Exception: Whatever the loader raises.
+            Exception: Whatever the loader raises, where there is nothing else to answer with.
         """
         return (await self.read(cache_type, key, load, *args, **kwargs)).value
 
@@ -131,7 +132,7 @@ class Reads(Parts):
         self,
         cache_type: str,
         key: str,
-        load: Callable[P, Awaitable[R]],
+        load: Callable[P, Awaitable[R | NotModified]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,

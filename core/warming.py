@@ -207,7 +207,10 @@ class _Work:
             self._fail(job, error)
         else:
             self._in_a_row[job.recipe.loader] = 0
-            if loaded.stored:
+            if loaded.void:
+                self._run.skipped += 1
+                self._run.count("being loaded elsewhere")
+            elif loaded.stored:
                 self._run.loaded += 1
             else:
                 self._run.refused += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from stoker.core import CacheManager, Reading, loader
+from stoker.core import NOT_MODIFIED, CacheManager, NotModified, Reading, loader, previous
 
 
 @loader("typing.name", cache_type="db_query")
@@ -12,10 +12,17 @@ async def load_name(product_id: int, *, full: bool = False) -> str:
     return f"{product_id}{full}"
 
 
+@loader("typing.page", cache_type="db_query")
+async def load_page(url: str) -> str | NotModified | None:
+    return NOT_MODIFIED if previous() else url
+
+
 async def check(cache: CacheManager) -> None:
     assert_type(await load_name(1, full=True), str)
     assert_type(await cache.get_or_load("db_query", "1", load_name, 1), str)
     assert_type(await cache.get_or_set("db_query", "1", load_name, 1, full=True), str)
     assert_type(await cache.read("db_query", "1", load_name, 1), Reading[str])
+    assert_type(await cache.get_or_load("db_query", "1", load_page, "/"), str | None)
+    assert_type(await cache.read("db_query", "1", load_page, "/"), Reading[str | None])
     await cache.get_or_load("db_query", "1", load_name, "one")  # type: ignore[arg-type]  # pyright: ignore
     await load_name("one")  # type: ignore[arg-type]  # pyright: ignore
