@@ -14,41 +14,48 @@ from stoker.core.errors import (
     UsageError,
 )
 from stoker.core.events import Event, make_event, publish
+from stoker.core.interface import CacheInterface
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
+from stoker.core.marks import Token
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
+from stoker.core.view import Cache
 
 __all__ = [
-    "CacheConfig",
-    "CacheManager",
-    "ConfigError",
     "NOT_MODIFIED",
     "Cache",
+    "CacheConfig",
+    "CacheInterface",
+    "CacheManager",
+    "CachedFunction",
+    "ConfigError",
     "Event",
     "EventError",
     "Everything",
     "Key",
+    "NotModified",
     "Pattern",
     "Policy",
+    "Previous",
     "Reading",
     "Receipt",
     "Recipe",
-    "NotModified",
     "Scope",
     "StokerError",
-    "Previous",
     "Tag",
+    "Token",
     "Type",
     "UnknownLoaderError",
     "UsageError",
     "WarmPolicy",
+    "cached",
     "import_loaders",
     "load_config",
     "loader",
     "make_event",
+    "previous",
     "publish",
 ]
-    "previous",

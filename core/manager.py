@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stoker.core.invalidating import Invalidating
 from stoker.core.reads import Reads
+from stoker.core.view import Cache
 from stoker.core.writes import Writes
 
 
@@ -24,3 +25,11 @@ class CacheManager(Reads, Writes, Invalidating):
         recording: Whether this process's reads count towards hot keys and hit rates.
         read_only: For looking: nothing is recorded, and no epoch of the log is opened where there is none.
     """
+
+    def cache(self, cache_type: str, *, namespace: str = "") -> Cache:
+        """Return a view on one type, or on a namespace of it, by key alone.
+
+        Raises:
+            UsageError: There is no such type.
+        """
+        return Cache(self, cache_type, namespace)

@@ -64,7 +64,7 @@ class Parts:
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
         self._tallies = Tallies(self.link, self.keys)
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
-        self._serving = Serving(self.storage, self._loads)
+        self.serving = Serving(self.storage, self._loads)
         bounds_in_memory = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
         self._follower = (
             Follower(self.log, self.link, self.keys, min(bounds_in_memory)) if bounds_in_memory else None

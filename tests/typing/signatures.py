@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from stoker.core import NOT_MODIFIED, CacheManager, NotModified, Reading, loader, previous
+from stoker.core import NOT_MODIFIED, CacheManager, NotModified, Reading, Receipt, cached, loader, previous
 
 
 @loader("typing.name", cache_type="db_query")
@@ -26,3 +26,20 @@ async def check(cache: CacheManager) -> None:
     assert_type(await cache.read("db_query", "1", load_page, "/"), Reading[str | None])
     await cache.get_or_load("db_query", "1", load_name, "one")  # type: ignore[arg-type]  # pyright: ignore
     await load_name("one")  # type: ignore[arg-type]  # pyright: ignore
+
+
+def check_decorated(cache: CacheManager) -> None:
+    """A cached function is called as before, and its results are what they were."""
+
+    @cached(cache=cache, cache_type="db_query")
+    async def find(user_id: int, *, full: bool = False) -> list[str]:
+        return [f"{user_id}{full}"]
+
+    async def use() -> None:
+        assert_type(await find(1, full=True), list[str])
+        assert_type(find.key(1), str)
+        assert_type(await find.invalidate(1), Receipt)
+        await find("one")  # type: ignore[arg-type]  # pyright: ignore
+        find.key(1, fuller=True)  # type: ignore[call-arg]  # pyright: ignore
+
+    assert use

@@ -1,0 +1,97 @@
+"""What a cache can do, whatever it is made of: implement it to bring a store of your own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NOTHING: Any = object()
+
+
+class CacheInterface(ABC):
+    """A cache of values by key.
+
+    `CacheManager.cache` gives one for a cache type in memory, in Redis or in both. A store of your own
+    implements the abstract methods; the others are built upon them, and may be replaced by something faster.
+
+    No method raises for trouble with the store: reads miss, writes answer False, counts answer 0.
+    """
+
+    @abstractmethod
+    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        """Return the value of a key, decoded as `into`, or `default`; a stored `None` is a value."""
+
+    @abstractmethod
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: float | None = None,
+        tags: Iterable[str] = (),
+        if_absent: bool = False,
+    ) -> bool:
+        """Store a value for `ttl` seconds; say whether it was stored."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> int:
+        """Forget a key; say how many entries went (0 or 1)."""
+
+    @abstractmethod
+    async def clear(self) -> bool:
+        """Forget all keys; say whether that is acknowledged."""
+
+    @abstractmethod
+    async def ttl(self, key: str) -> float | None:
+        """Return the seconds that a key's value stays fresh; None where there is none."""
+
+    @abstractmethod
+    async def expire(self, key: str, ttl: float) -> bool:
+        """Let a value live `ttl` seconds from now; say whether there was one."""
+
+    @abstractmethod
+    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+        """Add to a counter, which begins at 0 and lives for `ttl` seconds; return it, or None in trouble."""
+
+    async def decrement(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+        """Subtract from a counter; see `increment`."""
+        return await self.increment(key, -by, ttl=ttl)
+
+    async def exists(self, key: str) -> bool:
+        """Say whether a key has a fresh value."""
+        return await self.ttl(key) is not None
+
+    async def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+        """Return the values of the keys that have one."""
+        found = {key: await self.get(key, _NOTHING, into=into) for key in dict.fromkeys(keys)}
+        return {key: value for key, value in found.items() if value is not _NOTHING}
+
+    async def set_many(
+        self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()
+    ) -> int:
+        """Store values by key; say how many were stored."""
+        names = tuple(tags)
+        return sum([await self.set(key, value, ttl=ttl, tags=names) for key, value in values.items()])
+
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        """Forget keys; say how many entries went."""
+        return sum([await self.delete(key) for key in dict.fromkeys(keys)])
+
+    async def get_or_load(
+        self, key: str, load: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Return the value of a key; on a miss load and store it.
+
+        Raises:
+            Exception: Whatever the loader raises.
+        """
+        value = await self.get(key, _NOTHING)
+        if value is _NOTHING:
+            value = await load(*args, **kwargs)
+            await self.set(key, value)
+        found: R = value
+        return found
