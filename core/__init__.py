@@ -14,23 +14,18 @@ from stoker.core.errors import (
     UsageError,
 )
 from stoker.core.events import Event, make_event, publish
-from stoker.core.interface import CacheInterface
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
-from stoker.core.marks import Token
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
-from stoker.core.view import Cache
 
 __all__ = [
     "NOT_MODIFIED",
     "Cache",
     "CacheConfig",
-    "CacheInterface",
     "CacheManager",
-    "CachedFunction",
     "ConfigError",
     "Event",
     "EventError",
@@ -46,12 +41,10 @@ __all__ = [
     "Scope",
     "StokerError",
     "Tag",
-    "Token",
     "Type",
     "UnknownLoaderError",
     "UsageError",
     "WarmPolicy",
-    "cached",
     "import_loaders",
     "load_config",
     "loader",
