@@ -151,21 +151,30 @@ class Flights:
         if flight.wake is not None:
             flight.wake()  # this caller may know more of the log than it did
         loaded = await wait_for(flight.landed)
-        return loaded if not loaded.void and self._may_serve(flight, loaded.tags, view) else None
+        if not loaded.void and self._may_serve(flight, loaded.tags, view):
+            return loaded
+        # It may have landed in this very turn of the loop: who looks again before its callbacks ran would
+        # find it again, for ever.
+        self._forget(flight)
+        return None
 
     def add(self, cache_type: str, key: str, landed: asyncio.Future[Loaded]) -> Flight:
         """Enter a load that somebody carries out; it is under way until `landed` is done."""
-        name, flight = (cache_type, key), Flight(cache_type, key, landed)
-        self._flights[name] = flight
+        flight = Flight(cache_type, key, landed)
+        self._flights[cache_type, key] = flight
 
         def land(done: asyncio.Future[Loaded]) -> None:
-            if self._flights.get(name) is flight:
-                del self._flights[name]
+            self._forget(flight)
             if not done.cancelled():
                 done.exception()  # a load behind has nobody else to look at its error
 
         landed.add_done_callback(land)
         return flight
+
+    def _forget(self, flight: Flight) -> None:
+        name = (flight.cache_type, flight.key)
+        if self._flights.get(name) is flight:
+            del self._flights[name]
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run what goes on when its caller gives up, and ends before the cache is closed."""
