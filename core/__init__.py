@@ -3,7 +3,6 @@
 The names below are its interface; the modules are its rooms.
 """
 
-from stoker.core.cached import CachedFunction, cached
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
 from stoker.core.errors import (
@@ -23,7 +22,6 @@ from stoker.core.serving import Reading
 
 __all__ = [
     "NOT_MODIFIED",
-    "Cache",
     "CacheConfig",
     "CacheManager",
     "ConfigError",
