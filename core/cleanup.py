@@ -8,6 +8,7 @@ leaves alone. Entries are counted on the way, and left alone as well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -33,8 +34,7 @@ logger = logging.getLogger(__name__)
 #: The job's name in run records.
 JOB = "cleanup"
 
-#: Keys that one SCAN looks at, and that one UNLINK frees at most.
-SCAN_COUNT = 1000
+#: Keys that one UNLINK frees at most.
 UNLINK_BATCH = 500
 
 #: Metrics are kept so long, in seconds.
@@ -193,20 +193,19 @@ async def cleanup_metrics(
 
 async def _walk(manager: CacheManager, report: CleanupReport, lock: RunLock, retention: float) -> None:
     sorter = Classifier(manager, retention=retention, now=time.time())
-    pattern, cursor = f"{glob_escape(manager.keys.prefix)}:*", b"0"
-    while lock.held:
-        cursor, names = await manager.link.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-        found = _Findings()
-        for name in names:
-            sorter.sort(name.decode(errors="surrogateescape"), found)
-        report.scanned += len(names)
-        await _act(manager, report, found)
-        if cursor == b"0":
-            if not report.dry_run:
-                await store_sizes(manager, Sizes(dict(sorter.entries), time.time()))
-            return
-        await asyncio.sleep(0)
-    report.error = "its lock was lost"
+    async with contextlib.aclosing(manager.link.scan(f"{glob_escape(manager.keys.prefix)}:*")) as steps:
+        async for names in steps:
+            if not lock.held:
+                report.error = "its lock was lost"
+                return
+            found = _Findings()
+            for name in names:
+                sorter.sort(name.decode(errors="surrogateescape"), found)
+            report.scanned += len(names)
+            await _act(manager, report, found)
+            await asyncio.sleep(0)
+    if not report.dry_run:
+        await store_sizes(manager, Sizes(dict(sorter.entries), time.time()))
 
 
 async def _act(manager: CacheManager, report: CleanupReport, found: _Findings) -> None:

@@ -31,7 +31,7 @@ async def measure_sizes(manager: CacheManager) -> Sizes:
         LinkError: The server can't be reached.
     """
     counts = dict.fromkeys(manager.config.types, 0)
-    async for names in manager.tier.scan(manager.keys.all_entries):
+    async for names in manager.link.scan(manager.keys.all_entries):
         for name in names:
             cache_type, _ = manager.keys.parse(name)
             if cache_type in counts:

@@ -75,6 +75,7 @@ def has_stated_bound(prefix: str, key: str) -> bool:
     return key in {
         f"{prefix}:log",  # the sweep
         f"{prefix}:fence",  # one string
+        f"{prefix}:fence:{{{prefix}:log}}",  # the same, on a cluster
         f"{prefix}:events",  # MAXLEN
         f"{prefix}:events:dead",  # MAXLEN
         f"{prefix}:paused",  # as many fields as types

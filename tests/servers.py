@@ -34,13 +34,27 @@ def redis_program() -> str:
     return str(find_server())
 
 
-class RedisServer:
-    """A Redis (or Valkey) process that a test may freeze, kill and start again on the same port."""
+def valkey_program() -> str | None:
+    """A Valkey server: on PATH, or the one that a wheel brings; None where there is neither."""
+    from stoker.worker.embedded import find_server
 
-    def __init__(self, *options: str) -> None:
+    found = shutil.which("valkey-server") or str(find_server())
+    return found if Path(found).name.startswith("valkey") else None
+
+
+class RedisServer:
+    """A Redis (or Valkey) process that a test may freeze, kill and start again on the same port.
+
+    Args:
+        options: For the server's command line.
+        program: Which server; the one under test where not given.
+    """
+
+    def __init__(self, *options: str, program: str | None = None) -> None:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="stoker-test-redis-"))
         self.options = options
+        self.program = program
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,11 +65,15 @@ class RedisServer:
         """A plain synchronous client, for looking from outside."""
         return redis.Redis(port=self.port, protocol=2, socket_timeout=10)
 
-    def start(self, *, timeout: float = 20.0) -> Self:
-        command = [
-            redis_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
-            "--save", "", "--appendonly", "no", "--daemonize", "no", *self.options,
+    def command(self) -> list[str]:
+        """What is started."""
+        return [
+            self.program or redis_program(), "--port", str(self.port), "--bind", "127.0.0.1",
+            "--dir", str(self.folder), "--save", "", "--appendonly", "no", "--daemonize", "no", *self.options,
         ]  # fmt: skip
+
+    def start(self, *, timeout: float = 20.0) -> Self:
+        command = self.command()
         with (self.folder / "server.log").open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         end = time.monotonic() + timeout
