@@ -3,6 +3,7 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from stoker.core.cached import CachedFunction, cached
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
 from stoker.core.errors import (
@@ -13,17 +14,23 @@ from stoker.core.errors import (
     UsageError,
 )
 from stoker.core.events import Event, make_event, publish
+from stoker.core.interface import CacheInterface
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
+from stoker.core.marks import Token
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
+from stoker.core.view import Cache
 
 __all__ = [
     "NOT_MODIFIED",
+    "Cache",
     "CacheConfig",
+    "CacheInterface",
     "CacheManager",
+    "CachedFunction",
     "ConfigError",
     "Event",
     "EventError",
@@ -39,10 +46,12 @@ __all__ = [
     "Scope",
     "StokerError",
     "Tag",
+    "Token",
     "Type",
     "UnknownLoaderError",
     "UsageError",
     "WarmPolicy",
+    "cached",
     "import_loaders",
     "load_config",
     "loader",

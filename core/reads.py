@@ -148,7 +148,7 @@ class Reads(Parts):
         recipe = None if spec is None else Recipe(spec.name, args, kwargs)
         self.access.append((cache_type, check_key(key), recipe))
         needed = Load(cache_type, key, load, args, kwargs, spec)
-        return await self._serving.read(needed, policy, counters)
+        return await self.serving.read(needed, policy, counters)
 
     async def peek(self, cache_type: str, keys: Sequence[str]) -> list[EntryState | None]:
         """Say of each key how its entry stands, without its value and without counting a read.
