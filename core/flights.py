@@ -118,12 +118,10 @@ class Flights:
                 joined()
                 return loaded
 
-    def start_behind(self, cache_type: str, key: str, start: Start) -> bool:
-        """Start a load that nobody waits for, unless one is under way; say whether it was started."""
-        if (cache_type, key) in self._flights:
-            return False
-        self._start(cache_type, key, start)
-        return True
+    def start_behind(self, cache_type: str, key: str, start: Start) -> None:
+        """Start a load that nobody waits for, unless one is under way."""
+        if (cache_type, key) not in self._flights:
+            self._start(cache_type, key, start)
 
     def age(self, cache_type: str, key: str) -> float:
         """Seconds for which a load of the key has been under way; 0 where none is."""

@@ -102,12 +102,11 @@ class Loads:
             load.cache_type, load.key, lambda flight: self._fly(load, flight), joined
         )
 
-    def run_behind(self, load: Load) -> bool:
-        """Start a load that nobody waits for, unless one is under way; say whether it was started."""
-        if self._elsewhere.holds(load.name):
-            return False
-        behind = replace(load, behind=True)
-        return self.flights.start_behind(load.cache_type, load.key, lambda flight: self._fly(behind, flight))
+    def run_behind(self, load: Load) -> None:
+        """Start a load that nobody waits for, unless one is under way, here or elsewhere."""
+        if not self._elsewhere.holds(load.name):
+            behind = replace(load, behind=True)
+            self.flights.start_behind(load.cache_type, load.key, lambda flight: self._fly(behind, flight))
 
     async def close(self, timeout: float) -> None:
         """Let loads under way end within `timeout` seconds; cancel those that don't."""
@@ -170,6 +169,7 @@ class Loads:
         offered = self._offer(load, lookup, policy)
         counters.loads += 1
         counters.warm_loads += load.warms
+        counters.early_refreshes += load.behind and lookup is not None and lookup.state is State.FRESH
         began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):

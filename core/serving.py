@@ -58,7 +58,7 @@ class Serving:
             if value is not MISSING:
                 counters.hits += 1
                 if policy.early and is_early(lookup, policy):
-                    counters.early_refreshes += self._refresh(needed, lookup, counters)
+                    self._refresh(needed, lookup, counters)
                 return Reading(value, "hit", age_of(lookup))
         elif may_answer(lookup, policy):
             value = self._storage.decode(lookup, returned_by(needed.function), policy, counters)
@@ -110,12 +110,12 @@ class Serving:
             return None
         return max(policy.soft_timeout - self._loads.flights.age(*needed.name), 0.0)
 
-    def _refresh(self, needed: Load, lookup: Lookup, counters: TypeCounters) -> bool:
-        """Load behind an answer, if nobody does; say whether a load was started."""
+    def _refresh(self, needed: Load, lookup: Lookup, counters: TypeCounters) -> None:
+        """Load behind an answer, if nobody does."""
         if self._loads.failing.throttled(needed.name):
             counters.throttled += 1
-            return False
-        return self._loads.run_behind(replace(needed, lookup=lookup))
+        else:
+            self._loads.run_behind(replace(needed, lookup=lookup))
 
 
 def age_of(lookup: Lookup) -> float:
