@@ -14,7 +14,7 @@ is another server's log: the home moves with it, and the log's epoch is looked u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +44,19 @@ MAX_PARKED = 10_000
 CALM_SECONDS = 15.0
 TROUBLED_SECONDS = 0.25
 
+Post = Callable[[Command, Handler], None]
+
 
 @dataclass(slots=True)
 class _Sent:
     """A command with a key, on its way."""
 
     slot: int
-    command: Command
+    command: Command | Callable[[int], Command]
+    """Itself, or what makes it: of the latest time, on its server's clock, at which it may be carried out."""
     handler: Handler
     of_log: bool = False
+    began: float = 0.0
     redirections: int = 0
     refused_by: Address | None = None
     hint: Address | None = None
@@ -104,24 +108,6 @@ class ClusterLink(JoiningLink):
         """Something that differs once any slot has moved, or any connection was lost."""
         nodes = tuple((address, node.connections) for address, node in self._nodes.links())
         return self._map, self._home, self.connections, nodes
-
-    def latest(self, name: str, began: float) -> int:
-        """Until when a load may still be stored, in milliseconds of the clock of the entry's own server.
-
-        Args:
-            name: The entry's Redis key.
-            began: When the load began, in seconds of `clock.boottime`; or any later moment up to which the
-                log is known to have brought nothing that the load didn't know.
-
-        Raises:
-            LinkError: The entry's server is away.
-        """
-        address = self._owners[slot_of(name)]
-        node = None if address is None or address == self._home else self._nodes.need(address)
-        clock = self._clock if node is None else node.clock
-        if clock.is_old:
-            (self._post_home if node is None else node.post)(("TIME",), clock.take)
-        return clock.at(began + COMMIT_SECONDS)
 
     def _node_changed(self) -> None:
         self._wanted.set()
@@ -200,15 +186,20 @@ class ClusterLink(JoiningLink):
         else:
             self._dispatch(_Sent(slot_of(key), command, handler, of_log=key in self._log_keys))
 
-    def post_here(self, name: str, command: Command, handler: Handler) -> None:
-        """Queue a command for the server of a key, not to be sent on: one that holds a time of its clock.
+    def post_timed(self, name: str, began: float, make: Callable[[int], Command], handler: Handler) -> None:
+        """Queue a command that a key's server is to refuse by its own clock if it comes too late for a load.
 
-        A redirection makes the map be read anew, and is handed over as the error it is.
+        Args:
+            name: The key.
+            began: When the load began, in seconds of `clock.boottime`; or any later moment up to which the
+                log is known to have brought nothing that the load didn't know.
+            make: Makes the command, of the latest time in unix ms; called for each server that it is sent to.
+            handler: Called with the reply.
 
         Raises:
             LinkError: The server is away; nothing was sent.
         """
-        self._dispatch(_Sent(slot_of(name), command, handler, redirections=MAX_REDIRECTIONS))
+        self._dispatch(_Sent(slot_of(name), make, handler, began=began))
 
     async def scan(self, pattern: str, count: int = SCAN_COUNT) -> AsyncGenerator[list[bytes]]:
         """Walk the keys that match, of one server after the other; a key may come twice.
@@ -239,9 +230,23 @@ class ClusterLink(JoiningLink):
                 sent.handler(reply)
 
         if address == self._home:
-            self._post_home(sent.command, answered)
+            self._send_to(self._post_home, self._clock, sent, answered)
         else:
-            self._nodes.need(address).post(sent.command, answered)
+            node = self._nodes.need(address)
+            self._send_to(node.post, node.clock, sent, answered)
+
+    @staticmethod
+    def _send_to(
+        post: Post, clock: NodeClock, sent: _Sent, handler: Handler, *, asking: bool = False
+    ) -> None:
+        command = sent.command
+        if callable(command):
+            if clock.is_old:
+                post(("TIME",), clock.take)
+            command = command(clock.at(sent.began + COMMIT_SECONDS))
+        if asking:
+            post(("ASKING",), _ignore)
+        post(command, handler)
 
     def _dispatch_again(self, sent: _Sent) -> None:
         sent.redirections += 1
@@ -296,13 +301,11 @@ class ClusterLink(JoiningLink):
         """Send a command to where its key is on the way."""
         try:
             if address == self._home:
-                post = self._post_home
-            else:
-                node = self._nodes.invite(address)
-                await node.connect()
-                post = node.post
-            post(("ASKING",), _ignore)
-            post(sent.command, sent.handler)
+                self._send_to(self._post_home, self._clock, sent, sent.handler, asking=True)
+                return
+            node = self._nodes.invite(address)
+            await node.connect()
+            self._send_to(node.post, node.clock, sent, sent.handler, asking=True)
         except LinkError as error:
             sent.handler(error)
 

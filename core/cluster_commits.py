@@ -73,7 +73,8 @@ class ClusterCommits(Commits):
 
         script = ("EVAL", self._one.text) if by_text else ("EVALSHA", self._one.digest)
         try:
-            latest = self._cluster.latest(name, began)
-            self._cluster.post_here(name, (*script, 1, name, stored, ttl_ms, condition, latest), take)
+            self._cluster.post_timed(
+                name, began, lambda latest: (*script, 1, name, stored, ttl_ms, condition, latest), take
+            )
         except LinkError as error:
             take(error)

@@ -35,7 +35,7 @@ class ClusterServers:
         return RedisServer(
             "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
             "--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-replica-validity-factor", "0",
-            "--repl-diskless-sync-delay", "0", *self.options,
+            "--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0", *self.options,
         )  # fmt: skip
 
     @property
@@ -133,11 +133,12 @@ class ClusterServers:
             server.client().execute_command("CLUSTER", "SETSLOT", slot, "NODE", self.ids[target])
 
     def move(self, slots: Iterable[int], target: RedisServer) -> None:
-        """Move slots with all that is stored there."""
+        """Move slots with all that is stored there, if `target` doesn't own them already."""
         for slot in slots:
-            source = self.begin_move(slot, target)
-            self.move_keys(slot, source, target)
-            self.end_move(slot, target)
+            if self.owner(slot) is not target:
+                source = self.begin_move(slot, target)
+                self.move_keys(slot, source, target)
+                self.end_move(slot, target)
 
     def clear(self) -> None:
         """Remove all keys of all servers."""
