@@ -9,6 +9,7 @@ import json
 import os
 import random
 import time
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ class Actor:
     async def run(self) -> None:
         """Read and write until the run is over."""
         await self.manager.connect()
+        for key in range(self.board.keys):
+            self._note(f"process {os.getpid()} began", key, None)
         if self.part.broken:
             break_rule(self.part.broken, self.manager)
         scenario = self.part.cell.scenario
@@ -136,8 +139,8 @@ class Actor:
             await job()
         except Exception as error:  # noqa: BLE001  counted and told: a cache never raises for its troubles
             self.tally("errors")
-            self._note("error", -1, repr(error)[:200])
-            (self.part.folder / "error.txt").write_text(repr(error), encoding="utf-8")
+            trace = "".join(traceback.format_exception(error))
+            (self.part.folder / "error.txt").write_text(trace, encoding="utf-8")
 
     def _note(self, what: str, key: int, detail: Any) -> None:
         self.events.append((time.monotonic_ns(), f"{self.part.slot} {what}", key, detail))
