@@ -100,6 +100,11 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
         raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None
 
 
+def decoder_of(into: Any) -> Decode:
+    """Return what decodes payloads of plain MessagePack as `into`; it raises what it likes."""
+    return _decode_plain if into is Any else _decoder("msgpack", into)
+
+
 def check_decodable(into: Any) -> None:
     """Build the decoders of a type.
 

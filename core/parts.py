@@ -65,6 +65,7 @@ class Parts:
         self._tallies = Tallies(self.link, self.keys)
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
         self.serving = Serving(self.storage, self._loads)
+        self._in_memory = frozenset(name for name, policy in self.config.types.items() if policy.in_memory)
         bounds_in_memory = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
         self._follower = (
             Follower(self.log, self.link, self.keys, min(bounds_in_memory)) if bounds_in_memory else None

@@ -40,7 +40,7 @@ class Reads(Parts):
         """
         policy = self.policy(cache_type)
         counters = self.counters.of(cache_type)
-        if policy.in_memory:
+        if cache_type in self._in_memory:
             value = self.memory.hit(cache_type, key, into)
             if value is not MISSING:
                 counters.hits += 1
@@ -73,16 +73,12 @@ class Reads(Parts):
         policy, counters = self.policy(cache_type), self.counters.of(cache_type)
         wanted = list(dict.fromkeys(keys))
         self.access.extend([(cache_type, check_key(key), None) for key in wanted])
-        lookups = await self.storage.look_up_many(cache_type, wanted, policy, counters)
-        found: dict[str, Any] = {}
-        decode = self.storage.decode
-        for key, lookup in zip(wanted, lookups, strict=True):
-            if lookup.state is State.FRESH:
-                value = decode(lookup, into, policy, counters)
-                if value is not MISSING:
-                    found[key] = value
-                    continue
-            leave_mark(self._owner, cache_type, key, self.log.epoch, self.log.seen)
+        found = await self.storage.read_many(cache_type, wanted, into, policy, counters)
+        if len(found) < len(wanted):
+            epoch, seen = self.log.epoch, self.log.seen
+            for key in wanted:
+                if key not in found:
+                    leave_mark(self._owner, cache_type, key, epoch, seen)
         counters.hits += len(found)
         counters.misses += len(wanted) - len(found)
         return found

@@ -9,18 +9,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stoker.core.codec import UnstorableError, decode_payload, encode_value
+from stoker.core.codec import UnstorableError, decode_payload, decoder_of, encode_value
 from stoker.core.commits import ALWAYS, HEAD, TAIL, Commit, Commits
 from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
 from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, HEADER_BYTES, Entry, pack_entry
-from stoker.core.errors import EntryError
+from stoker.core.errors import EntryError, LinkError
 from stoker.core.log import InvalidationLog
 from stoker.core.memory import MISSING, MemoryTier
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.scopes import Copy, Key
-from stoker.core.tier import Lookup, RedisTier, State
+from stoker.core.tier import FETCH_BATCH, Lookup, RedisTier, State
 
 __all__ = ["MISSING", "Storage"]
 
@@ -45,6 +45,7 @@ class Storage:
         self._tier = tier
         self._commits = commits
         self._counters = counters
+        self._in_memory = frozenset(name for name, policy in config.types.items() if policy.in_memory)
         self._unstorable: set[tuple[str, str]] = set()
         self._reads = 0
 
@@ -52,21 +53,31 @@ class Storage:
 
     async def look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
         """Find an entry, and count how it stands."""
-        if policy.in_memory:
-            held = self._memory.look_up(cache_type, key)
-            if held is not None:
-                counters.memory_hits += 1
-                return held
-            if not policy.in_redis:
-                return _counted(await self._look_up_here(cache_type, key, policy), counters)
+        if cache_type in self._in_memory:
+            return await self._look_up_near(cache_type, key, policy, counters)
         self._reads += 1
         began = 0.0 if self._reads % SAMPLE_EVERY else time.perf_counter()
-        lookup = await self._tier.fetch(cache_type, key, policy)
+        try:
+            lookup = await self._tier.ask(cache_type, key, policy)
+        except LinkError:
+            lookup = Lookup(State.UNREACHABLE)
+        if lookup is None:
+            lookup = await self._tier.fetch(cache_type, key, policy)
         if began:
             counters.durations["get"].observe(time.perf_counter() - began)
-        if policy.in_memory:
-            lookup = self._beside(cache_type, key, policy, lookup)
         return lookup if lookup.state is State.FRESH else _counted(lookup, counters)
+
+    async def _look_up_near(
+        self, cache_type: str, key: str, policy: Policy, counters: TypeCounters
+    ) -> Lookup:
+        """Find an entry of a type that is kept in memory, too, or there alone."""
+        held = self._memory.look_up(cache_type, key)
+        if held is not None:
+            counters.memory_hits += 1
+            return held
+        if not policy.in_redis:
+            return _counted(await self._look_up_here(cache_type, key, policy), counters)
+        return await self.look_up_past_memory(cache_type, key, policy, counters)
 
     async def look_up_past_memory(
         self, cache_type: str, key: str, policy: Policy, counters: TypeCounters
@@ -98,6 +109,50 @@ class Storage:
             for key in missing:
                 found[key] = _counted(await self._look_up_here(cache_type, key, policy), counters)
         return [found[key] for key in keys]
+
+    async def read_many(
+        self, cache_type: str, keys: Sequence[str], into: Any, policy: Policy, counters: TypeCounters
+    ) -> dict[str, Any]:
+        """Return the values of the keys that have a fresh one, decoded as `into`."""
+        values: dict[str, Any] = {}
+        if cache_type in self._in_memory:
+            lookups = await self.look_up_many(cache_type, keys, policy, counters)
+            for key, lookup in zip(keys, lookups, strict=True):
+                self._read_into(values, key, lookup, into, policy, counters)
+            return values
+        tier, decode = self._tier, decoder_of(into)
+        for start in range(0, len(keys), FETCH_BATCH):
+            batch = keys[start : start + FETCH_BATCH]
+            stored = await tier.fetch_stored(cache_type, batch, policy)
+            if isinstance(stored, State):
+                counters.unreachable += len(batch)
+                continue
+            is_fresh, now_ms = tier.is_plainly_fresh, time.time() * 1000
+            for key, data in zip(batch, stored, strict=True):
+                # Byte 3 has the flags, 0 for MessagePack as it is; bytes 44 and 45 the length of the tags.
+                if data and not data[3] and is_fresh(data, now_ms):
+                    try:
+                        values[key] = decode(data[HEADER_BYTES + (data[44] << 8 | data[45]) :])
+                        continue
+                    except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
+                        pass
+                lookup = _counted(tier.judge(cache_type, key, data, policy), counters)
+                self._read_into(values, key, lookup, into, policy, counters)
+        return values
+
+    def _read_into(
+        self,
+        values: dict[str, Any],
+        key: str,
+        lookup: Lookup,
+        into: Any,
+        policy: Policy,
+        counters: TypeCounters,
+    ) -> None:
+        if lookup.state is State.FRESH:
+            value = self.decode(lookup, into, policy, counters)
+            if value is not MISSING:
+                values[key] = value
 
     async def _look_up_here(self, cache_type: str, key: str, policy: Policy) -> Lookup:
         """Find an entry of a type that is kept in memory alone, by a strict look at the log."""

@@ -143,7 +143,7 @@ class RedisTier:
             LinkError: The link is down; nothing was asked.
         """
         name = self._keys.entry(cache_type, key)
-        future: asyncio.Future[Lookup | None] = asyncio.Future()
+        future: asyncio.Future[Lookup | None] = asyncio.Future(loop=asyncio.get_running_loop())
         joined = self._asked.get(name)
         if joined is not None:
             joined.append(future)
@@ -173,29 +173,37 @@ class RedisTier:
 
     async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
         """Read entries strictly, all of a batch in one round trip."""
-        found: list[Lookup] = []
+        judge, found = self.judge, list[Lookup]()
         for start in range(0, len(keys), FETCH_BATCH):
-            found += await self._fetch_batch(cache_type, keys[start : start + FETCH_BATCH], policy)
+            batch = keys[start : start + FETCH_BATCH]
+            stored = await self.fetch_stored(cache_type, batch, policy)
+            if isinstance(stored, State):
+                found += [Lookup(stored) for _ in batch]
+            else:
+                found += [judge(cache_type, *pair, policy) for pair in zip(batch, stored, strict=True)]
         return found
 
-    async def _fetch_batch(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
+    async def fetch_stored(
+        self, cache_type: str, keys: Sequence[str], policy: Policy
+    ) -> Sequence[bytes | None] | State:
+        """Fetch stored forms in one round trip, to be judged at once; or say why there are none to be had."""
         log, name = self._log, self._keys.entry
         names = [name(cache_type, key) for key in keys]
         for _ in range(READ_ATTEMPTS):
             try:
                 check = log.check()
-                replies = await self._fetch_many.run(self._link, names, policy.max_entry + MAX_OVERHEAD_BYTES)
+                stored = await self._fetch_many.run(self._link, names, policy.max_entry + MAX_OVERHEAD_BYTES)
             except LinkError:
                 break
             except ReplyError as error:
-                return [Lookup(_state_of_error(error)) for _ in keys]
+                return _state_of_error(error)
             if not check.done:
                 await check.wait()
             if check.complete and log.epoch:
-                judge = self.judge
-                return [judge(cache_type, *pair, policy) for pair in zip(keys, replies, strict=True)]
+                found: Sequence[bytes | None] = stored
+                return found
             await (log.catch_up() if log.epoch else log.resync())
-        return [Lookup(State.UNREACHABLE) for _ in keys]
+        return State.UNREACHABLE
 
     # -- judging ----------------------------------------------------------------------------------
 
@@ -203,22 +211,25 @@ class RedisTier:
         """Say what stored bytes are worth, by what is known of the log now; None: they are no string."""
         if not data:
             return Lookup(State.ABSENT if data == b"" else State.UNDECODABLE)
-        log = self._log
-        if log.version != self._learnt:
-            self._learn()
-        if len(data) >= HEADER_BYTES:
-            begins, flags, epoch, born, fresh_until_ms, tags_length = _look(data)
-            # Almost all reads end here: nothing at all was invalidated since the entry was born.
-            if (
-                epoch == self._epoch
-                and born >= self._alive_from
-                and begins == BEGINS
-                and flags in GOOD_FLAGS
-                and len(data) >= HEADER_BYTES + tags_length
-                and fresh_until_ms > time() * 1000
-            ):
-                return Lookup(State.FRESH, data, START, log.seen)
+        if self.is_plainly_fresh(data, time() * 1000):
+            return Lookup(State.FRESH, data, START, self._log.seen)
         return self._judge_closely(cache_type, key, data, policy)
+
+    def is_plainly_fresh(self, data: bytes, now_ms: float) -> bool:
+        """Whether an entry is fresh, and nothing at all was invalidated since its birth: most are so."""
+        if self._log.version != self._learnt:
+            self._learn()
+        if len(data) < HEADER_BYTES:
+            return False
+        begins, flags, epoch, born, fresh_until_ms, tags_length = _look(data)
+        return (
+            epoch == self._epoch
+            and born >= self._alive_from
+            and begins == BEGINS
+            and flags in GOOD_FLAGS
+            and len(data) >= HEADER_BYTES + tags_length
+            and fresh_until_ms > now_ms
+        )
 
     def _learn(self) -> None:
         """Note from where on an entry is alive without a look at what was invalidated."""
