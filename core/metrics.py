@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from stoker.core.clock import boottime
 from stoker.core.counters import DURATION_BOUNDS
 from stoker.core.errors import LinkError
 from stoker.core.heartbeat import processes
@@ -89,10 +90,35 @@ class ProcessCollector(Collector):
             loads.add_metric((cache_type, "warm"), counters.warm_loads)
         yield loads
         yield self._durations()
-        link = self._manager.link
+        yield from self._link()
+        yield from self._memory()
+
+    def _link(self) -> Iterator[Metric]:
+        """The connection, and what this process knows of the log."""
+        link, log = self._manager.link, self._manager.log
         yield GaugeMetricFamily("stoker_link_up", "Whether the server answers this process", int(link.ready))
         yield CounterMetricFamily(
             "stoker_link_timeouts", "Times the server owed replies too long", link.timeouts
+        )
+        yield GaugeMetricFamily(
+            "stoker_kept_scopes", "Invalidated scopes that the server could not take yet", len(log.kept)
+        )
+        if log.last_proved > 0:
+            yield GaugeMetricFamily(
+                "stoker_log_age_seconds",
+                "Seconds since the last look at the log that was answered in full",
+                max(boottime() - log.last_proved, 0.0),
+            )
+
+    def _memory(self) -> Iterator[Metric]:
+        """The memory tier, where a type has one."""
+        if not any(policy.in_memory for policy in self._manager.config.types.values()):
+            return
+        store = self._manager.memory.store
+        yield GaugeMetricFamily("stoker_memory_entries", "Entries in this process's memory", len(store))
+        yield GaugeMetricFamily("stoker_memory_bytes", "Bytes that they take", store.bytes)
+        yield CounterMetricFamily(
+            "stoker_memory_evictions", "Entries that made room for others", store.evictions
         )
 
     def _durations(self) -> Metric:
