@@ -1,7 +1,7 @@
 """What a process knows of the invalidation log: the last record of each scope, in bounded memory.
 
-Scopes are kept as Python's 64-bit hashes, so a million of them are integers and no texts; a collision makes
-two scopes share a record, and one of them a needless miss.
+Scopes are kept as hashes in a table of a few bytes each (`table`), so a million of them are no texts; a
+collision makes two scopes share a record, and one of them a needless miss.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from stoker.core.position import START
 from stoker.core.scopes import EVERY_COPY, MAX_PATTERN_LENGTH, compile_glob, to_field
-
-#: Scopes in each of the two generations; when the younger is full, the older is forgotten and the
-#: horizon rises to its last record.
-GENERATION_SCOPES = 250_000
+from stoker.core.table import LIMIT, MAX_SCOPES, ScopeTable
 
 #: Patterns are matched one by one, so there are few; then they widen to their types.
 MAX_PATTERNS = 128
@@ -35,31 +32,29 @@ class History:
         everything: The last record that named everything.
         latest: The newest record that named any scope: what was born no earlier was killed by none.
         copies: The last record that named all copies in memory.
+        crowded: Whether the oldest scopes have been dropped for want of room.
         swept: What records up to here killed has been unlinked, and they may have been forgotten: entries
             in Redis need them no more, loads that were born before it can't be judged.
     """
 
-    def __init__(self, generation_scopes: int = GENERATION_SCOPES) -> None:
-        self._bound = generation_scopes
+    def __init__(self, max_scopes: int = MAX_SCOPES) -> None:
+        self._table = ScopeTable(max_scopes)
         self.clear()
 
     def clear(self) -> None:
         """Forget all."""
         self.horizon = self.everything = self.swept = START
         self.latest = self.copies = START
-        self._young: dict[int, int] = {}
-        self._old: dict[int, int] = {}
-        self._young_last = self._old_last = START
+        self.crowded = False
+        self._table.clear()
         self._patterns: dict[str, tuple[re.Pattern[str], int]] = {}
 
     def add(self, position: int, fields: Sequence[bytes]) -> None:
-        """Take in a record that is younger than all before: a flat list of field names and values."""
+        """Take in a record that was just appended: a flat list of field names and values."""
         self.add_older(position, fields)
-        self._young_last = max(self._young_last, position)
-        if self.full:
-            self.horizon = max(self.horizon, self._old_last)
-            self._old, self._old_last = self._young, self._young_last
-            self._young, self._young_last = {}, START
+        if self._table.full:
+            self.horizon = max(self.horizon, self._table.shrink())
+            self.crowded = True
 
     def add_older(self, position: int, fields: Sequence[bytes]) -> None:
         """Take in a record in any order (the log is read backwards at the start); nothing is forgotten."""
@@ -70,8 +65,10 @@ class History:
                 self._note_copy(value, position)
                 continue
             self.latest = max(self.latest, position)
-            if name in _HASHED:
-                self._note(hash((name, value)), position)
+            if position >= LIMIT:
+                self.everything = max(self.everything, position)  # a stranger's id: no clock shows it
+            elif name in _HASHED:
+                self._table.note(hash((name, value)), position)
             elif name == _PATTERN:
                 self._note_pattern(value, position)
             else:
@@ -82,14 +79,12 @@ class History:
         """Drop records up to a position, once what they killed has been unlinked."""
         self.swept = max(self.swept, swept)
         self._patterns = {text: known for text, known in self._patterns.items() if known[1] > swept}
-        if self.scopes >= self._bound // 2:  # a smaller table isn't worth the time it takes
-            self._young = {scope: at for scope, at in self._young.items() if at > swept}
-            self._old = {scope: at for scope, at in self._old.items() if at > swept}
+        self._table.forget(swept)
 
     @property
     def full(self) -> bool:
-        """Whether the younger generation holds as much as it may."""
-        return len(self._young) >= self._bound
+        """Whether it holds as much as it may."""
+        return self._table.full
 
     def killer(self, cache_type: str, key: str, tags: Iterable[bytes], born: int) -> int:
         """The position of a record after `born` that names the entry, or 0 when nothing killed it.
@@ -99,7 +94,7 @@ class History:
         if self.everything > born:
             return self.everything
         name = cache_type.encode()
-        find = self._last
+        find = self._table.last
         if (at := find(hash((_KEY, b"%b:%b" % (name, key.encode()))))) > born:
             return at
         if (at := find(hash((_TYPE, name)))) > born:
@@ -115,27 +110,19 @@ class History:
         """The position of a record after a position that names copies in memory of the entry, or 0."""
         if self.copies > after:
             return self.copies
-        at = self._last(hash((_COPY, b"%b:%b" % (cache_type.encode(), key.encode()))))
+        at = self._table.last(hash((_COPY, b"%b:%b" % (cache_type.encode(), key.encode()))))
         return at if at > after else 0
 
     @property
     def scopes(self) -> int:
         """Scopes that are kept."""
-        return len(self._young) + len(self._old) + len(self._patterns)
-
-    def _last(self, scope: int) -> int:
-        at = self._young.get(scope)
-        return at if at is not None else self._old.get(scope, START)
-
-    def _note(self, scope: int, position: int) -> None:
-        if position > self._last(scope):
-            self._young[scope] = position
+        return len(self._table) + len(self._patterns)
 
     def _note_copy(self, value: bytes, position: int) -> None:
-        if value == EVERY_COPY_VALUE:
+        if value == EVERY_COPY_VALUE or position >= LIMIT:
             self.copies = max(self.copies, position)
         else:
-            self._note(hash((_COPY, value)), position)
+            self._table.note(hash((_COPY, value)), position)
 
     def _note_pattern(self, value: bytes, position: int) -> None:
         if len(value) > MAX_PATTERN_BYTES:
@@ -149,7 +136,7 @@ class History:
             self._patterns[text] = (compile_glob(text), position)
         else:
             for pattern, (_, at) in self._patterns.items():
-                self._note(hash((_TYPE, pattern.partition(":")[0].encode())), at)
+                self._table.note(hash((_TYPE, pattern.partition(":")[0].encode())), at)
             self._patterns = {text: (compile_glob(text), position)}
 
     def _pattern_killer(self, logical_key: str, born: int) -> int:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.core.history import MAX_PATTERNS, History
+from stoker.core.position import join_position
 
 RECORDS = st.lists(
     st.sampled_from(
@@ -76,7 +74,7 @@ def test_a_field_of_an_unknown_kind_means_everything() -> None:
 
 
 def test_what_is_forgotten_raises_the_horizon() -> None:
-    history = History(generation_scopes=10)
+    history = History(max_scopes=10)
     for position in range(1, 100):
         history.add(position, [b"key", b"product:%d" % position])
         assert history.scopes <= 20
@@ -96,9 +94,20 @@ def test_more_patterns_than_are_matched_one_by_one_widen_to_their_types() -> Non
     assert history.scopes <= MAX_PATTERNS + 1
 
 
-@pytest.mark.skipif(sys.implementation.name != "cpython", reason="sizes are CPython's")
-def test_a_scope_takes_no_text() -> None:
-    """The table holds hashes: a long key costs what a short one does."""
+def test_copies_are_told_apart_from_entries() -> None:
     history = History()
-    history.add(1, [b"key", b"product:" + b"x" * 500])
-    assert all(isinstance(scope, int) for scope in history._young)
+    history.add(5, [b"copy", b"product:1"])
+    assert history.copy_killer("product", "1", 4) == 5
+    assert history.copy_killer("product", "1", 5) == 0
+    assert history.copy_killer("product", "2", 0) == 0
+    assert history.killer("product", "1", (), 0) == 0
+    assert history.latest == 0, "no entry in Redis is touched"
+    history.add(7, [b"copy", b"*:*"])
+    assert history.copy_killer("product", "2", 6) == 7
+
+
+def test_an_id_that_no_clock_shows_kills_all_that_was_born_before() -> None:
+    history, position = History(), join_position(2**64 - 1, 5)
+    history.add(position, [b"key", b"product:1"])
+    assert history.killer("product", "2", (), position - 1) == position
+    assert history.killer("product", "2", (), position) == 0
