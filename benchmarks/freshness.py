@@ -29,18 +29,24 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+from tests.clusters import ClusterServers
 from tests.servers import RedisServer
 
 from benchmarks.actors import Part, act
 from benchmarks.board import TALLIES, Board
 from benchmarks.breaking import RULES
-from benchmarks.measuring import optional, print_document, tell
-from benchmarks.mishaps import Failovers, Restarts, keep
+from benchmarks.disasters import Disaster, disaster_for
+from benchmarks.measuring import print_document, tell
+from benchmarks.mishaps import keep
 from benchmarks.scenarios import TIERS, Cell, cells
 from benchmarks.servers import configuration
 from stoker.core import CacheConfig, CacheManager
+from stoker.core.keys import Keys
 
 _FORK = multiprocessing.get_context("fork")
+
+#: Kills, or disasters, that a cell sees at least, however fast its reads are.
+STRIKES = 2
 
 #: Seconds for processes to end when asked.
 PATIENCE_SECONDS = 10.0
@@ -52,12 +58,16 @@ class Run:
     """One cell, with its processes."""
 
     def __init__(
-        self, cell: Cell, options: argparse.Namespace, config: CacheConfig, server: RedisServer
+        self,
+        cell: Cell,
+        options: argparse.Namespace,
+        config: CacheConfig,
+        servers: RedisServer | ClusterServers,
     ) -> None:
         self.cell = cell
         self._options = options
         self._config = config
-        self._server = server
+        self._servers = servers
         self._seed = zlib.crc32(f"{options.seed} {cell.name}".encode())
         self._chance = random.Random(self._seed)
         self._board = Board(KEYS)
@@ -69,7 +79,8 @@ class Run:
     def go(self, folder: Path) -> dict[str, Any]:
         """Run until enough reads were checked, or a stale one was found."""
         began = time.monotonic()
-        disaster = self._disaster()
+        keys = Keys(self._config.prefix)
+        disaster = disaster_for(self.cell, self._servers, keys, KEYS, self._chance)
         self._processes = [self._start(act, slot, folder) for slot in range(self._count)]
         keeper = self._start(keep, self._count, folder)
         try:
@@ -84,7 +95,7 @@ class Run:
         report["seconds"] = round(time.monotonic() - began, 1)
         report["killed"] = self._killed
         if disaster is not None:
-            report[f"{self.cell.scenario.disaster}s"] = disaster.count
+            report[disaster.name] = disaster.count
         if self.cell.bounded and self._board.lags():
             report["lags"] = self._board.lags()
         if (folder / "error.txt").exists():
@@ -93,19 +104,10 @@ class Run:
             report["violation"] = self._violation(folder)
         return report
 
-    def _disaster(self) -> Restarts | Failovers | None:
-        match self.cell.scenario.disaster:
-            case "restart":
-                return Restarts(self._server, self._chance)
-            case "failover":
-                return Failovers(self._server, self._chance)
-            case None:
-                return None
-
-    def _watch(self, folder: Path, end: float, disaster: Restarts | Failovers | None) -> None:
+    def _watch(self, folder: Path, end: float, disaster: Disaster | None) -> None:
         """Kill and strike at random, until enough was seen."""
         due = time.monotonic() + 0.5
-        while time.monotonic() < end and self._board.counted("checked") < self._options.reads_of_a_cell:
+        while time.monotonic() < end and not self._seen_enough(disaster):
             time.sleep(0.02)
             if self._board.found is not None:
                 time.sleep(0.3)  # all tell what they know
@@ -122,6 +124,12 @@ class Run:
                 disaster.strike()
             if self._count > 1:
                 self._kill(self._chance.randrange(self._count), folder)
+
+    def _seen_enough(self, disaster: Disaster | None) -> bool:
+        struck = self._killed if disaster is None else disaster.count
+        calm = self._count == 1 and disaster is None
+        enough = self._board.counted("checked") >= self._options.reads_of_a_cell
+        return enough and (calm or struck >= STRIKES)
 
     def _kill(self, slot: int, folder: Path) -> None:
         process = self._processes[slot]
@@ -190,31 +198,37 @@ def _quietly(main: Callable[[Part, Board], None], part: Part, board: Board) -> N
 
 
 class Servers:
-    """The servers of a whole run: one that cells share, one for each cell that kills its own, one cluster."""
+    """The servers of a whole run: what cells share, and what those have of their own that kill servers."""
 
     def __init__(self) -> None:
-        self._shared: RedisServer | None = None
+        self._server: RedisServer | None = None
+        self._cluster: ClusterServers | None = None
 
     @contextmanager
-    def of(self, cell: Cell) -> Generator[tuple[RedisServer, str], None, None]:
-        """A server for a cell, and its URL."""
+    def of(self, cell: Cell) -> Generator[RedisServer | ClusterServers, None, None]:
+        """The empty server, or cluster, of a cell."""
         if cell.scenario.disaster:
-            own = RedisServer().start()
+            replicas = 1 if cell.scenario.disaster == "failover" else 0
+            own = ClusterServers(replicas=replicas) if cell.where == "cluster" else RedisServer()
             try:
-                yield own, own.url
+                yield own.start()
             finally:
                 own.stop()
-            return
-        if self._shared is None:
-            self._shared = RedisServer().start()
-        with self._shared.client() as client:
-            client.flushall()
-        yield self._shared, self._shared.url
+        elif cell.where == "cluster":
+            self._cluster = self._cluster or ClusterServers().start()
+            self._cluster.clear()
+            yield self._cluster
+        else:
+            self._server = self._server or RedisServer().start()
+            with self._server.client() as client:
+                client.flushall()
+            yield self._server
 
     def close(self) -> None:
         """End all of them."""
-        if self._shared is not None:
-            self._shared.stop()
+        for servers in (self._server, self._cluster):
+            if servers is not None:
+                servers.stop()
 
 
 def config_of(cell: Cell, url: str, options: argparse.Namespace) -> CacheConfig:
@@ -234,8 +248,6 @@ def config_of(cell: Cell, url: str, options: argparse.Namespace) -> CacheConfig:
 
 def missing_for(cell: Cell) -> str | None:
     """Why a cell can't be run yet."""
-    if cell.where == "cluster" and optional("tests.clusters") is None:
-        return "not built yet: cluster"
     if cell.bounded and not hasattr(CacheManager(), "memory"):
         return "not built yet: memory tier"
     lacking = [name for name in cell.scenario.needs if not hasattr(CacheManager, name)]
@@ -250,11 +262,8 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
     servers = Servers()
     try:
         for cell in wanted:
-            with (
-                servers.of(cell) as (server, url),
-                tempfile.TemporaryDirectory(prefix="stoker-fresh-") as name,
-            ):
-                run = Run(cell, options, config_of(cell, url, options), server)
+            with servers.of(cell) as own, tempfile.TemporaryDirectory(prefix="stoker-fresh-") as name:
+                run = Run(cell, options, config_of(cell, own.url, options), own)
                 found = report[cell.name] = run.go(Path(name))
             tell(f"{cell.name}: {found['checked']} checked, {found['stale']} stale, {found['seconds']} s")
             for line in found.get("violation", {}).get("events", ()):

@@ -1,16 +1,12 @@
-"""What goes wrong during the freshness runs: sweeps, evictions, duplicates, cut connections, dead servers."""
+"""What goes on beside reads and changes in the freshness runs: sweeps, evictions, duplicates, cuts."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
-
-import redis
-from tests.servers import RedisServer
 
 from benchmarks.actors import Part, name_of
 from benchmarks.board import Board, Tally
@@ -76,73 +72,3 @@ class Keeper:
 def keep(part: Part, board: Board) -> None:
     """The main function of the process."""
     asyncio.run(Keeper(part, board).run())
-
-
-class Restarts:
-    """A server that loses what it acknowledged since its last snapshot, again and again."""
-
-    def __init__(self, server: RedisServer, chance: random.Random) -> None:
-        self._server = server
-        self._chance = chance
-        self.count = 0
-
-    def strike(self) -> None:
-        """Snapshot, let it acknowledge more, kill it, start it from the snapshot."""
-        with self._server.client() as client:
-            client.save()
-        time.sleep(0.05 + 0.3 * self._chance.random())
-        self._server.kill()
-        self._server.start()
-        self.count += 1
-
-    def close(self) -> None:
-        """Nothing of its own to end."""
-
-
-class Failovers:
-    """A replica that lags takes over its dead primary's address, again and again."""
-
-    def __init__(self, server: RedisServer, chance: random.Random) -> None:
-        self._primary = server
-        self._address = server.port
-        self._chance = chance
-        self._others: list[RedisServer] = []
-        self._replica = self._follow()
-        self.count = 0
-
-    def _follow(self) -> RedisServer:
-        replica = RedisServer("--repl-diskless-sync-delay", "0")
-        self._others.append(replica.start())
-        with replica.client() as client:
-            client.replicaof("127.0.0.1", str(self._address))
-            self._wait(lambda: client.info("replication").get("master_link_status") == "up")
-        return replica
-
-    def strike(self) -> None:
-        """Stop the replication, let the primary acknowledge more, kill it, put the replica in its place."""
-        self._replica.freeze()
-        time.sleep(0.05 + 0.2 * self._chance.random())
-        self._primary.kill()
-        self._replica.thaw()
-        with self._replica.client() as client:
-            client.replicaof("NO", "ONE")
-            self._wait(lambda: bool(client.config_set("port", self._address)))
-        self._primary, self._primary.port = self._replica, self._address
-        self._replica = self._follow()
-        self.count += 1
-
-    @staticmethod
-    def _wait(done: Callable[[], bool]) -> None:
-        end = time.monotonic() + 10
-        while True:
-            with contextlib.suppress(redis.RedisError):
-                if done():
-                    return
-            if time.monotonic() > end:
-                raise RuntimeError("the replica did not follow, or could not take the primary's port")
-            time.sleep(0.01)
-
-    def close(self) -> None:
-        """End the servers that took part."""
-        for server in self._others:
-            server.stop()
