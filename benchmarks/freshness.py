@@ -36,12 +36,13 @@ from benchmarks.actors import Part, act
 from benchmarks.board import TALLIES, Board
 from benchmarks.breaking import RULES
 from benchmarks.disasters import Disaster, disaster_for
+from benchmarks.followers import measure_followers
 from benchmarks.measuring import print_document, tell
 from benchmarks.mishaps import keep
 from benchmarks.scenarios import TIERS, Cell, cells
 from benchmarks.servers import configuration
 from stoker.core import CacheConfig, CacheManager
-from stoker.core.keys import Keys
+from stoker.core.linking import make_keys
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -79,7 +80,7 @@ class Run:
     def go(self, folder: Path) -> dict[str, Any]:
         """Run until enough reads were checked, or a stale one was found."""
         began = time.monotonic()
-        keys = Keys(self._config.prefix)
+        keys = make_keys(self._config)
         disaster = disaster_for(self.cell, self._servers, keys, KEYS, self._chance)
         self._processes = [self._start(act, slot, folder) for slot in range(self._count)]
         keeper = self._start(keep, self._count, folder)
@@ -302,6 +303,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--on-outage", default="bypass", help="of memory tiers: seconds they serve without their server"
     )
+    options.add_argument("--followers", type=int, default=100, help="whose lag is measured; 0: none is")
+    options.add_argument("--records-per-second", type=float, default=50.0, help="that they follow")
+    options.add_argument("--lag-seconds", type=float, default=10.0, help="for so long")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--break", dest="broken", choices=sorted(RULES), help="break a rule of the protocol")
     return options
@@ -312,7 +316,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = run_all(options)
     sums = total(report)
     chosen = {name: value for name, value in vars(options).items() if value is not None}
-    print_document(chosen, {"total": sums, "cells": report})
+    parts: dict[str, Any] = {"total": sums, "cells": report}
+    if options.followers:
+        parts["lag"] = measure_followers(options.followers, options.records_per_second, options.lag_seconds)
+    print_document(chosen, parts)
     return 1 if found_stale(report, options) else 0
 
 
