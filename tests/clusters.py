@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Self
+from urllib.parse import quote
 
 import redis
 
+from tests.certificates import Certificates, TlsServer
 from tests.servers import RedisServer, free_port, redis_program
 from tests.waiting import wait_until
 
@@ -22,21 +24,26 @@ class ClusterServers:
     Args:
         masters: How many.
         replicas: Of each master.
-        options: For every server.
+        certificates: For a cluster that speaks TLS, within and to clients.
     """
 
-    def __init__(self, masters: int = 3, *, replicas: int = 0, options: Sequence[str] = ()) -> None:
-        self.options = tuple(options)
+    def __init__(
+        self, masters: int = 3, *, replicas: int = 0, certificates: Certificates | None = None
+    ) -> None:
+        self._certificates = certificates
         self.masters = [self._make() for _ in range(masters)]
         self.replicas = [[self._make() for _ in range(replicas)] for _ in range(masters)]
         self.ids: dict[RedisServer, str] = {}
 
     def _make(self) -> RedisServer:
-        return RedisServer(
+        options = (
             "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
             "--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-replica-validity-factor", "0",
-            "--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0", *self.options,
+            "--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0",
         )  # fmt: skip
+        if self._certificates is None:
+            return RedisServer(*options)
+        return TlsServer(self._certificates, *options, "--tls-cluster", "yes", "--tls-replication", "yes")
 
     @property
     def servers(self) -> list[RedisServer]:
@@ -45,7 +52,11 @@ class ClusterServers:
     @property
     def url(self) -> str:
         """Names two of the servers: the others are learnt."""
-        return f"redis+cluster://127.0.0.1:{self.masters[-1].port},127.0.0.1:{self.masters[0].port}"
+        first, last = self.masters[0], self.masters[-1]
+        if not isinstance(first, TlsServer) or not isinstance(last, TlsServer):
+            return f"redis+cluster://127.0.0.1:{last.port},127.0.0.1:{first.port}"
+        places = f"127.0.0.1:{last.tls_port},127.0.0.1:{first.tls_port}"
+        return f"rediss+cluster://{places}?{first.url.partition('?')[2]}"
 
     def start(self) -> Self:
         for at, server in enumerate(self.masters):
@@ -73,7 +84,8 @@ class ClusterServers:
         first = self.masters[0]
         if server is not first:
             bus = first.options[first.options.index("--cluster-port") + 1]
-            client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, bus)
+            port = first.tls_port if isinstance(first, TlsServer) else first.port
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
 
     def add(self) -> RedisServer:
         """A further master, without slots."""
@@ -153,6 +165,12 @@ class SentinelServer(RedisServer):
         super().__init__()
         self.lines = lines
 
+    def client(self) -> Any:
+        """A plain synchronous client."""
+        words = self.lines[0].removeprefix("requirepass ").strip('"')
+        password = words if words != self.lines[0] else None
+        return redis.Redis(port=self.port, protocol=2, socket_timeout=10, password=password)
+
     def command(self) -> list[str]:
         path = self.folder / "sentinel.conf"
         if not path.exists():  # later it holds what the sentinel has learnt
@@ -166,12 +184,22 @@ class Sentinels:
 
     name = "mymaster"
 
-    def __init__(self, master: RedisServer, *, count: int = 3, down_after_ms: int = 1000) -> None:
-        self.master = master
+    def __init__(
+        self,
+        master: RedisServer,
+        *,
+        count: int = 3,
+        down_after_ms: int = 1000,
+        password: str | None = None,
+        own_password: str | None = None,
+    ) -> None:
+        self._password, self._own_password = password, own_password
         quorum = count // 2 + 1
         self.processes = [
             SentinelServer(
+                *([f'requirepass "{own_password}"'] if own_password else []),
                 f"sentinel monitor {self.name} 127.0.0.1 {master.port} {quorum}",
+                *([f'sentinel auth-pass {self.name} "{password}"'] if password else []),
                 f"sentinel down-after-milliseconds {self.name} {down_after_ms}",
                 f"sentinel failover-timeout {self.name} 5000",
             )
@@ -181,7 +209,9 @@ class Sentinels:
     @property
     def url(self) -> str:
         places = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.processes)
-        return f"redis+sentinel://{places}/{self.name}/0"
+        user = f":{quote(self._password)}@" if self._password else ""
+        query = f"?sentinel_password={quote(self._own_password)}" if self._own_password else ""
+        return f"redis+sentinel://{user}{places}/{self.name}/0{query}"
 
     def start(self) -> Self:
         for sentinel in self.processes:

@@ -63,7 +63,9 @@ class RedisServer:
 
     def client(self) -> Any:
         """A plain synchronous client, for looking from outside."""
-        return redis.Redis(port=self.port, protocol=2, socket_timeout=10)
+        words = " ".join(self.options).split("--requirepass ")
+        password = words[1].split(" --")[0] if len(words) > 1 else None
+        return redis.Redis(port=self.port, protocol=2, socket_timeout=10, password=password)
 
     def command(self) -> list[str]:
         """What is started."""
