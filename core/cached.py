@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from stoker.core.arguments import ArgumentDigest
+from stoker.core.conditional import NotModified
 from stoker.core.errors import UsageError
 from stoker.core.loaders import Recipe, find, loader, returned_by
 from stoker.core.loads import Load
@@ -50,7 +51,7 @@ def cached(
     key_params: Iterable[str] | None = None,
     tags: Callable[[Any], Iterable[str]] | None = None,
     version: int = 1,
-) -> Callable[[Callable[P, Awaitable[R]]], CachedFunction[P, R]]:
+) -> Callable[[Callable[P, Awaitable[R | NotModified]]], CachedFunction[P, R]]:
     """Cache an async function's results by its arguments.
 
     Calls with equal arguments share one load, in the process and across the fleet; what is hot is kept warm
@@ -81,7 +82,7 @@ def cached(
     policy = manager.policy(kind)
     begin = cache.key("") if isinstance(cache, Cache) else ""
 
-    def decorate(function: Callable[P, Awaitable[R]]) -> CachedFunction[P, R]:
+    def decorate(function: Callable[P, Awaitable[R | NotModified]]) -> CachedFunction[P, R]:
         digest = ArgumentDigest(function, key_params)
         name = f"{function.__module__}.{function.__qualname__}"
         short = begin + (function.__qualname__ if namespace is None else namespace)
@@ -89,7 +90,8 @@ def cached(
         loader(name, cache_type=kind, tags=tags, ttl=ttl)(function)
         spec = find(name)
         hit, access = manager.memory.hit, manager.access
-        counters, in_memory = manager.counters.of(kind), policy.in_memory
+        counters = manager.counters.of(kind)
+        in_memory = policy.in_memory and not policy.early  # an early refresh takes a look at the entry's age
         into: Any = MISSING
 
         def key(*args: P.args, **kwargs: P.kwargs) -> str:

@@ -75,10 +75,12 @@ class Contention:
         Raises:
             TimeoutError: The load of somebody else took longer than the type's `load_timeout`.
         """
-        flight = contender.flight
-        patience = contender.policy.load_timeout
-        taken = await self._leases.take(flight.cache_type, flight.key, patience, contender.seen)
-        return await self.conclude(contender, taken)
+        return await self.conclude(contender, await self.take(contender))
+
+    async def take(self, contender: Contender) -> Lease | Holder | None:
+        """Ask for the lease once."""
+        flight, patience = contender.flight, contender.policy.load_timeout
+        return await self._leases.take(flight.cache_type, flight.key, patience, contender.seen)
 
     async def conclude(self, contender: Contender, taken: Lease | Holder | None) -> Outcome:
         """Go on from the answer to a first attempt.

@@ -11,13 +11,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from stoker.core.errors import StokerError
 from stoker.core.log import InvalidationLog
 from stoker.core.position import START
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: What a cancelled load may take to end when the cache is closed, in seconds: at least, and at most.
 SHORTEST_GRACE_SECONDS = 0.05
@@ -178,7 +180,13 @@ class Flights:
         """Run what goes on when its caller gives up, and ends before the cache is closed."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(done: asyncio.Task[Any]) -> None:
+            self._tasks.discard(done)
+            if not done.cancelled():
+                done.exception()  # whoever waits has been told by its flight
+
+        task.add_done_callback(ended)
         return task
 
     # -- the end ----------------------------------------------------------------------------------
@@ -239,7 +247,7 @@ def _hand_over(task: asyncio.Task[Loaded], landed: asyncio.Future[Loaded]) -> No
         landed.set_result(task.result())
 
 
-async def wait_for(landed: asyncio.Future[Loaded]) -> Loaded:
+async def wait_for(landed: asyncio.Future[T]) -> T:
     """Wait for a load that goes on when this caller gives up.
 
     Raises:

@@ -50,9 +50,9 @@ class Holder:
 class Lease:
     """A lease that this process holds."""
 
-    __slots__ = ("changed", "name", "renewal", "seconds", "value")
+    __slots__ = ("changed", "name", "renewal", "renewed_until", "seconds", "value")
 
-    def __init__(self, name: str, value: str, seconds: float) -> None:
+    def __init__(self, name: str, value: str, seconds: float, renewed_until: float) -> None:
         self.name = name
         self.value = value
         self.seconds = seconds
@@ -60,6 +60,8 @@ class Lease:
         self.changed = True
         """What is stored may be something else than the caller saw before it asked for the lease."""
         self.renewal: asyncio.TimerHandle | None = None
+        self.renewed_until = renewed_until
+        """By the event loop's clock; no load takes longer."""
 
 
 class Leases:
@@ -148,7 +150,8 @@ class Leases:
     def _new(self, cache_type: str, key: str, patience: float) -> Lease:
         value = f"{secrets.token_hex(8)}:{self._log.epoch:016x}:{format_position(self._log.seen)}"
         seconds = min(LEASE_SECONDS, max(patience / 4, SHORTEST_LEASE_SECONDS))
-        return Lease(self._keys.lease(cache_type, key), value, seconds)
+        end = asyncio.get_running_loop().time() + patience
+        return Lease(self._keys.lease(cache_type, key), value, seconds, end)
 
     def _understand(self, lease: Lease, reply: Any) -> Lease | Holder | None:
         if isinstance(reply, ReplyError):
@@ -162,9 +165,10 @@ class Leases:
 
     def _renew_later(self, lease: Lease) -> None:
         loop = asyncio.get_running_loop()
-        lease.renewal = loop.call_later(
-            lease.seconds * RENEWED_AFTER, lambda: self._spawn(self._send_renewal(lease))
-        )
+        if loop.time() < lease.renewed_until:
+            lease.renewal = loop.call_later(
+                lease.seconds * RENEWED_AFTER, lambda: self._spawn(self._send_renewal(lease))
+            )
 
     async def _send_renewal(self, lease: Lease) -> None:
         try:

@@ -8,7 +8,7 @@ import inspect
 import logging
 import sys
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union
@@ -213,6 +213,15 @@ def returned_by(function: LoadFunction) -> Any:
         _report_undecodable(plain, error)
     _returned[plain] = returns
     return returns
+
+
+def values_returned_by(function: LoadFunction) -> Any:
+    """Return what the values are of the mapping that a function is annotated to return, else `Any`."""
+    into = returned_by(function)
+    origin, members = typing.get_origin(into), typing.get_args(into)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and len(members) == 2:
+        return Any if members[1] in (type(None), object) else members[1]
+    return Any
 
 
 def registered() -> list[Loader]:

@@ -12,8 +12,8 @@ from typing import Any
 from stoker.core.conditional import NOT_MODIFIED, Offer, Previous, offer
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contender, Contention, Verdict
-from stoker.core.counters import Counters
-from stoker.core.entry import HEADER_BYTES, Entry, encode_tags, pack_entry
+from stoker.core.counters import Counters, TypeCounters
+from stoker.core.entry import HEADER_BYTES, encode_tags, pack_entry
 from stoker.core.errors import UsageError
 from stoker.core.failing import FailingLoaders
 from stoker.core.flights import Flight, Flights, Loaded
@@ -23,6 +23,7 @@ from stoker.core.log import InvalidationLog
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position
 from stoker.core.storage import MISSING, Storage
+from stoker.core.tagging import Tagging
 from stoker.core.throttle import Throttle
 from stoker.core.tier import Lookup, State
 
@@ -85,7 +86,7 @@ class Loads:
         self._counters = counters
         self._contention = contention
         self._elsewhere = Throttle()
-        self._untaggable: set[str] = set()
+        self.tagging = Tagging()
 
     async def run(self, load: Load) -> Loaded:
         """Load, or join a load under way that may serve this caller.
@@ -104,7 +105,7 @@ class Loads:
 
     def run_behind(self, load: Load) -> None:
         """Start a load that nobody waits for, unless one is under way, here or elsewhere."""
-        if not self._elsewhere.holds(load.name):
+        if not self.is_elsewhere(load.name):
             behind = replace(load, behind=True)
             self.flights.start_behind(load.cache_type, load.key, lambda flight: self._fly(behind, flight))
 
@@ -114,9 +115,62 @@ class Loads:
         if self._contention is not None:
             await self._contention.close()
 
+    # -- what all loads share ---------------------------------------------------------------------
+
+    def policy(self, cache_type: str) -> Policy:
+        """The policy of a type."""
+        return self._config.types[cache_type]
+
+    def counters(self, cache_type: str) -> TypeCounters:
+        """The counters of a type."""
+        return self._counters.of(cache_type)
+
     def contention(self, policy: Policy) -> Contention | None:
         """What finds the one process that loads a key, where a policy wants that and it can be done."""
         return self._contention if policy.lease and policy.in_redis and self._log.epoch else None
+
+    def contender(
+        self, flight: Flight, policy: Policy, lookup: Lookup | None, deadline: float, *, waits: bool
+    ) -> Contender:
+        """What contends for the lease of a load's key."""
+        known = lookup is not None and lookup.state is not State.UNDECODABLE
+        seen = head_of(lookup) if known and lookup is not None else None
+        return Contender(flight, policy, self.counters(flight.cache_type), seen, waits, deadline)
+
+    def begin(self, flight: Flight) -> None:
+        """The loader of a flight starts now: its result is born where the log stands."""
+        flight.begin_now(self._log)
+
+    def taken(self, cache_type: str, lookup: Lookup, into: Any) -> Loaded | None:
+        """What another process has loaded; None where it is not what this loader returns."""
+        counters = self.counters(cache_type)
+        value = self._storage.decode(lookup, into, self.policy(cache_type), counters)
+        if value is MISSING or lookup.entry is None:
+            return None
+        counters.loads_joined += 1
+        age = max(time.time() - lookup.entry.created_ms / 1000, 0.0)
+        return Loaded(value, lookup.entry.tags, stored=True, seconds=0.0, age=age)
+
+    async def store(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        flight: Flight,
+        *,
+        ttl: float | None,
+    ) -> bool:
+        """Store what a flight's loader returned; say whether it was stored."""
+        return await self._storage.store(cache_type, key, value, tags, flight.epoch, flight.born, ttl=ttl)
+
+    def is_elsewhere(self, name: tuple[str, str]) -> bool:
+        """Whether another process refreshed a key a moment ago, or does so still."""
+        return self._elsewhere.holds(name)
+
+    def leave_elsewhere(self, name: tuple[str, str]) -> None:
+        """Another process refreshes a key: leave it alone for a moment."""
+        self._elsewhere.hold(name, ELSEWHERE_SECONDS)
 
     # -- one load ---------------------------------------------------------------------------------
 
@@ -126,12 +180,15 @@ class Loads:
         lease: Lease | None = None
         contention = self.contention(policy)
         if contention is not None and (load.lookup is None or load.lookup.state is not State.UNREACHABLE):
-            outcome = await contention.enter(self._contender(load, flight, policy, deadline))
+            waits = not (load.warms or load.behind)
+            outcome = await contention.enter(
+                self.contender(flight, policy, load.lookup, deadline, waits=waits)
+            )
             if outcome is Verdict.ELSEWHERE:
-                self._elsewhere.hold(load.name, ELSEWHERE_SECONDS)
+                self.leave_elsewhere(load.name)
                 return Loaded(None, None, stored=False, seconds=0.0, void=True)
             if isinstance(outcome, Lookup):
-                if (loaded := self._taken(load, outcome, policy)) is not None:
+                if (loaded := self.taken(load.cache_type, outcome, returned_by(load.function))) is not None:
                     return loaded
             elif isinstance(outcome, Lease):
                 lease = outcome
@@ -144,28 +201,12 @@ class Loads:
                 contention.release(lease, stored=stored)
         return loaded
 
-    def _contender(self, load: Load, flight: Flight, policy: Policy, deadline: float) -> Contender:
-        lookup, counters = load.lookup, self._counters.of(load.cache_type)
-        known = lookup is not None and lookup.state is not State.UNDECODABLE
-        seen = head_of(lookup) if known and lookup is not None else None
-        return Contender(flight, policy, counters, seen, not (load.warms or load.behind), deadline)
-
-    def _taken(self, load: Load, lookup: Lookup, policy: Policy) -> Loaded | None:
-        """What another process has loaded; None where it is not what this loader returns."""
-        counters = self._counters.of(load.cache_type)
-        value = self._storage.decode(lookup, returned_by(load.function), policy, counters)
-        if value is MISSING or lookup.entry is None:
-            return None
-        counters.loads_joined += 1
-        age = max(time.time() - lookup.entry.created_ms / 1000, 0.0)
-        return Loaded(value, lookup.entry.tags, stored=True, seconds=0.0, age=age)
-
     async def _carry_out(self, load: Load, flight: Flight, policy: Policy, deadline: float) -> Loaded:
         counters, spec = self._counters.of(load.cache_type), load.spec
         lookup = load.lookup
         if lookup is None and is_conditional(load.function):
             lookup = await self._storage.look_up(load.cache_type, load.key, policy, counters)
-        flight.begin_now(self._log)
+        self.begin(flight)
         offered = self._offer(load, lookup, policy)
         counters.loads += 1
         counters.warm_loads += load.warms
@@ -188,9 +229,11 @@ class Loads:
             value, tags = _kept(load, offered)
             counters.not_modified += 1
         if tags is None or (spec is not None and spec.tags is not None):
-            tags = self._tags_of(load, value)
-        stored = tags is not None and await self._storage.store(
-            load.cache_type, load.key, value, tags, flight.epoch, flight.born, ttl=spec.ttl if spec else None
+            tags = self.tagging.tags_of(
+                value, spec.tags if spec else None, load.cache_type, spec.name if spec else "", counters
+            )
+        stored = tags is not None and await self.store(
+            load.cache_type, load.key, value, tags, flight, ttl=spec.ttl if spec else None
         )
         if load.killer:
             self._tell_reload(load, seconds)
@@ -199,7 +242,7 @@ class Loads:
     def _offer(self, load: Load, lookup: Lookup | None, policy: Policy) -> Offer:
         """Offer the loader what is stored, if that is alive now that the load begins."""
         entry = lookup.entry if lookup is not None and lookup.state in {State.FRESH, State.STALE} else None
-        alive = entry is not None and self._is_alive(load, entry)
+        alive = lookup is not None and entry is not None and self._is_alive(load, lookup)
 
         def find() -> Previous | None:
             if lookup is None or entry is None or not alive:
@@ -215,35 +258,15 @@ class Loads:
         offer(found)
         return found
 
-    def _is_alive(self, load: Load, entry: Entry) -> bool:
+    def _is_alive(self, load: Load, lookup: Lookup) -> bool:
         """What was alive when it was looked up may have been killed while this load waited for its turn."""
-        log = self._log
+        log, entry = self._log, lookup.entry
         return (
-            entry.epoch == log.epoch
-            and entry.born >= log.history.horizon
-            and not log.killer(load.cache_type, load.key, entry.tags, entry.born)
+            entry is not None
+            and entry.epoch == log.epoch
+            and lookup.checked >= log.known_from
+            and not log.killer(load.cache_type, load.key, entry.tags, lookup.checked)
         )
-
-    def _tags_of(self, load: Load, value: Any) -> tuple[bytes, ...] | None:
-        """The value's tags; None when its loader can't tell them: the value is returned, and not stored."""
-        spec = load.spec
-        if spec is None or spec.tags is None or value is None:
-            return ()
-        try:
-            return encode_tags(spec.tags(value))
-        except Exception as error:  # noqa: BLE001  somebody else's function; the value itself is good
-            self._counters.of(load.cache_type).unstorable += 1
-            if spec.name not in self._untaggable:
-                self._untaggable.add(spec.name)
-                logger.warning(
-                    "action=untaggable cache_type=%s loader=%s reason=%s: %s",
-                    load.cache_type,
-                    spec.name,
-                    type(error).__name__,
-                    error,
-                    extra={"action": "untaggable", "loader": spec.name},
-                )
-            return None
 
     def _tell_reload(self, load: Load, seconds: float) -> None:
         """The last step of the way from an event over its invalidation to the load that it made needful."""

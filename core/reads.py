@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+from stoker.core.batches import Batch
 from stoker.core.conditional import NotModified
 from stoker.core.counters import TypeCounters
 from stoker.core.flights import Loaded
@@ -14,10 +15,11 @@ from stoker.core.loaders import Recipe, find, find_by_function
 from stoker.core.loads import Load
 from stoker.core.marks import drop_mark, leave_mark
 from stoker.core.parts import Parts
+from stoker.core.policy import check_ttl
 from stoker.core.position import START
 from stoker.core.serving import Reading
 from stoker.core.storage import MISSING
-from stoker.core.tier import EntryState, State
+from stoker.core.tier import EntryState, Lookup, State
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,6 +147,41 @@ class Reads(Parts):
         self.access.append((cache_type, check_key(key), recipe))
         needed = Load(cache_type, key, load, args, kwargs, spec)
         return await self.serving.read(needed, policy, counters)
+
+    async def get_or_load_many(
+        self,
+        cache_type: str,
+        keys: Iterable[str],
+        load_many: Callable[[list[str]], Awaitable[Mapping[str, R]]],
+        *,
+        tags: Callable[[R], Iterable[str]] | None = None,
+        ttl: float | None = None,
+    ) -> dict[str, R]:
+        """Return the values of keys; load all that are missing with one call, in one process of the fleet.
+
+        A key that is being loaded already, here or elsewhere, is waited for; all others are loaded together.
+        What those who were waited for had nothing for is loaded by a second call.
+
+        Args:
+            cache_type: The keys' type.
+            keys: The keys; each is read once.
+            load_many: An async function of the list of missing keys that returns their values by key. A key
+                that it leaves out has no value: it is not stored, and not in the answer. (Return `None` for
+                it to have "there is no such thing" stored.) Hits are decoded into what it is annotated to
+                return.
+            tags: Gives the tags of a loaded value.
+            ttl: Seconds that loaded values are fresh; the type's where not given.
+
+        Raises:
+            UsageError: `load_many` returned no mapping of keys to values.
+            Exception: Whatever `load_many` raises, where there is nothing else to answer with for some key.
+        """
+        policy, counters = self.policy(cache_type), self.counters.of(cache_type)
+        if ttl is not None:
+            check_ttl(ttl)
+        wanted = dict.fromkeys((check_key(key) for key in keys), Lookup(State.ABSENT))
+        self.access.extend([(cache_type, key, None) for key in wanted])
+        return await self.serving.read_many(Batch(cache_type, load_many, tags, ttl, wanted), policy, counters)
 
     async def peek(self, cache_type: str, keys: Sequence[str]) -> list[EntryState | None]:
         """Say of each key how its entry stands, without its value and without counting a read.

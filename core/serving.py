@@ -13,10 +13,11 @@ import time
 from dataclasses import replace
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from stoker.core.batches import Batch, Batches
 from stoker.core.counters import TypeCounters
 from stoker.core.entry import Entry
 from stoker.core.errors import UsageError
-from stoker.core.loaders import returned_by
+from stoker.core.loaders import returned_by, values_returned_by
 from stoker.core.loads import Load, Loads
 from stoker.core.policy import Policy
 from stoker.core.storage import MISSING, Storage
@@ -45,6 +46,7 @@ class Serving:
     def __init__(self, storage: Storage, loads: Loads) -> None:
         self._storage = storage
         self._loads = loads
+        self._batches = Batches(loads)
 
     async def read(self, needed: Load, policy: Policy, counters: TypeCounters) -> Reading[Any]:
         """Answer a read.
@@ -73,6 +75,90 @@ class Serving:
         counters.misses += 1
         return await self._load(needed, lookup)
 
+    async def read_many(self, needed: Batch, policy: Policy, counters: TypeCounters) -> dict[str, Any]:
+        """Answer a read of many keys: the values of those that have one.
+
+        Args:
+            needed: The keys, not looked up yet.
+            policy: Their type's.
+            counters: Their type's.
+
+        Raises:
+            Exception: Whatever the loader raises, where not all keys can be answered without it.
+        """
+        keys = list(needed.lookups)
+        lookups = await self._storage.look_up_many(needed.cache_type, keys, policy, counters)
+        into = values_returned_by(needed.function)
+        found: dict[str, Any] = {}
+        missing: dict[str, Lookup] = {}
+        old: dict[str, Any] = {}
+        behind: dict[str, Lookup] = {}
+        for key, lookup in zip(keys, lookups, strict=True):
+            fresh = lookup.state is State.FRESH
+            usable = fresh or may_answer(lookup, policy)
+            value = self._storage.decode(lookup, into, policy, counters) if usable else MISSING
+            if value is MISSING:
+                missing[key] = lookup
+            elif fresh or is_at_once(lookup, policy):
+                found[key] = value
+                counters.stale_hits += not fresh
+                if not fresh or (policy.early and is_early(lookup, policy)):
+                    behind[key] = lookup
+            else:
+                missing[key], old[key] = lookup, value
+        counters.hits += len(found)
+        self._refresh_many(needed, behind, counters)
+        if missing:
+            found |= await self._load_many(replace(needed, lookups=missing), old, policy, counters)
+        return {key: found[key] for key in keys if key in found}
+
+    async def _load_many(
+        self, needed: Batch, old: dict[str, Any], policy: Policy, counters: TypeCounters
+    ) -> dict[str, Any]:
+        """Load keys, or answer with what is left of them when that fails or takes too long."""
+        failing, cache_type = self._loads.failing, needed.cache_type
+        throttled = {key: value for key, value in old.items() if failing.throttled((cache_type, key))}
+        counters.throttled += len(throttled)
+        self._serve_old(len(throttled), counters)
+        lookups = {key: lookup for key, lookup in needed.lookups.items() if key not in throttled}
+        if not lookups:
+            return throttled
+        all_old = all(key in old for key in lookups)
+        stale = all_old and all(lookup.state is State.STALE for lookup in lookups.values())
+        counters.misses += 0 if all_old else len(lookups)
+        limit = asyncio.timeout(policy.soft_timeout if stale else None)
+        try:
+            async with limit:
+                loaded = await self._batches.run(replace(needed, lookups=lookups))
+        except UsageError:
+            raise
+        except Exception as error:
+            if not all_old:
+                raise
+            if limit.expired() and isinstance(error, TimeoutError):
+                counters.soft_timeouts += 1
+            else:
+                failing.swallowed(cache_type, error, policy.fail_safe_throttle)
+            self._serve_old(len(lookups), counters)
+            return old
+        counters.misses += len(lookups) if all_old else 0
+        return {**throttled, **{key: result.value for key, result in loaded.items()}}
+
+    def _serve_old(self, keys: int, counters: TypeCounters) -> None:
+        counters.hits += keys
+        counters.stale_hits += keys
+        counters.fail_safe_serves += keys
+
+    def _refresh_many(self, needed: Batch, lookups: dict[str, Lookup], counters: TypeCounters) -> None:
+        """Load behind an answer what nobody loads."""
+        failing = self._loads.failing
+        asleep = [key for key in lookups if failing.throttled((needed.cache_type, key))]
+        counters.throttled += len(asleep)
+        for key in asleep:
+            del lookups[key]
+        if lookups:
+            self._batches.run_behind(replace(needed, lookups=lookups, behind=True))
+
     async def _load(self, needed: Load, lookup: Lookup) -> Reading[Any]:
         loaded = await self._loads.run(replace(needed, lookup=lookup, killer=lookup.killer))
         return Reading(loaded.value, "miss", loaded.age)
@@ -99,9 +185,7 @@ class Serving:
             else:
                 counters.misses += 1
                 return reading
-        counters.hits += 1
-        counters.stale_hits += 1
-        counters.fail_safe_serves += 1
+        self._serve_old(1, counters)
         return fallback
 
     def _patience(self, needed: Load, lookup: Lookup, policy: Policy) -> float | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from stoker.core.conditional import NotModified
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
 from stoker.core.keys import check_text, glob_escape
@@ -57,10 +59,33 @@ class Cache(CacheInterface):
         return {key[begin:]: value for key, value in found.items()}
 
     async def get_or_load(
-        self, key: str, load: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+        self, key: str, load: Callable[P, Awaitable[R | NotModified]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Return the value of a key; on a miss load it, once for all who wait for it."""
         return await self.manager.get_or_load(self.cache_type, self._begin + key, load, *args, **kwargs)
+
+    async def get_or_load_many(
+        self,
+        keys: Iterable[str],
+        load_many: Callable[[list[str]], Awaitable[Mapping[str, R]]],
+        *,
+        tags: Callable[[R], Iterable[str]] | None = None,
+        ttl: float | None = None,
+    ) -> dict[str, R]:
+        """Return the values of keys; load all that are missing with one call; see `CacheManager`."""
+        begin = len(self._begin)
+
+        @wraps(load_many)
+        async def load(names: list[str]) -> Mapping[str, R]:
+            found: Any = await load_many([name[begin:] for name in names])
+            if not isinstance(found, Mapping):
+                return cast("Mapping[str, R]", found)  # it is told what is wrong with that
+            return {self._begin + key: value for key, value in cast("Mapping[str, R]", found).items()}
+
+        found = await self.manager.get_or_load_many(
+            self.cache_type, [self._begin + key for key in keys], load, tags=tags, ttl=ttl
+        )
+        return {key[begin:]: value for key, value in found.items()}
 
     async def set(
         self,

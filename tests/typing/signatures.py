@@ -17,6 +17,10 @@ async def load_page(url: str) -> str | NotModified | None:
     return NOT_MODIFIED if previous() else url
 
 
+async def load_names(keys: list[str]) -> dict[str, str | None]:
+    return dict.fromkeys(keys)
+
+
 async def check(cache: CacheManager) -> None:
     assert_type(await load_name(1, full=True), str)
     assert_type(await cache.get_or_load("db_query", "1", load_name, 1), str)
@@ -24,6 +28,8 @@ async def check(cache: CacheManager) -> None:
     assert_type(await cache.read("db_query", "1", load_name, 1), Reading[str])
     assert_type(await cache.get_or_load("db_query", "1", load_page, "/"), str | None)
     assert_type(await cache.read("db_query", "1", load_page, "/"), Reading[str | None])
+    assert_type(await cache.get_or_load_many("db_query", ["1"], load_names), dict[str, str | None])
+    assert_type(await cache.cache("db_query").get_or_load("1", load_page, "/"), str | None)
     await cache.get_or_load("db_query", "1", load_name, "one")  # type: ignore[arg-type]  # pyright: ignore
     await load_name("one")  # type: ignore[arg-type]  # pyright: ignore
 
@@ -35,7 +41,12 @@ def check_decorated(cache: CacheManager) -> None:
     async def find(user_id: int, *, full: bool = False) -> list[str]:
         return [f"{user_id}{full}"]
 
+    @cached(cache=cache, cache_type="db_query")
+    async def page(url: str) -> str | NotModified:
+        return NOT_MODIFIED if previous() else url
+
     async def use() -> None:
+        assert_type(await page("/"), str)
         assert_type(await find(1, full=True), list[str])
         assert_type(find.key(1), str)
         assert_type(await find.invalidate(1), Receipt)
