@@ -7,6 +7,7 @@ whole, or the outcome says that it was cut.
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
@@ -106,6 +107,17 @@ def explore(model: Model[S], *, limit: int = MAX_STATES) -> Outcome:
         model: The model.
         limit: More states than this cut the exploration.
     """
+    # The collector would walk over all states again and again, and find that none can go.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _explore(model, limit)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _explore(model: Model[S], limit: int) -> Outcome:
     first = model.start()
     came: dict[S, tuple[S, str] | None] = {first: None}
     before: dict[S, list[S]] = {}

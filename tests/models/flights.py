@@ -299,5 +299,5 @@ HOLES: Mapping[str, Callable[[str | None], Joining]] = {
 
 DEEP: Mapping[str, Callable[[str | None], Joining]] = {
     "three callers": _setup(Bounds((_KEY, _TAG), (Caller(),) * 3)),
-    "three writers": _setup(Bounds((_KEY, _TAG, _OURS), (Caller(), Caller(), _CUT_OFF))),
+    "three writers": _setup(Bounds((_KEY, _TAG, _OURS), (Caller(), _CUT_OFF))),
 }

@@ -282,6 +282,6 @@ SETUPS: Mapping[str, Callable[[str | None], Leases]] = {
 }
 
 DEEP: Mapping[str, Callable[[str | None], Leases]] = {
-    "four processes": _setup(Bounds(4, writes=1, deaths=1)),
+    "four processes": _setup(Bounds(4)),
     "all at once": _setup(Bounds(3, writes=1, deaths=1, lapses=1, failures=1)),
 }

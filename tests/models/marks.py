@@ -245,7 +245,5 @@ HOLES: Mapping[str, Callable[[str | None], Marks]] = {
 }
 
 DEEP: Mapping[str, Callable[[str | None], Marks]] = {
-    "three tasks": _setup(
-        Bounds((_mark(2, again=True), _mark(2), Task("token", 1, again=False)), writes=2, others=1)
-    ),
+    "three tasks": _setup(Bounds((_mark(2, again=True), _mark(1), Task("token", 1, again=False)), others=1)),
 }

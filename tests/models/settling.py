@@ -149,4 +149,4 @@ def _setup(ticks: int, writes: int, reads: int) -> Callable[[str | None], Settli
 
 SETUPS: Mapping[str, Callable[[str | None], Settling]] = {"one reader": _setup(6, 1, 3)}
 
-DEEP: Mapping[str, Callable[[str | None], Settling]] = {"two writes": _setup(9, 2, 4)}
+DEEP: Mapping[str, Callable[[str | None], Settling]] = {"two writes": _setup(6, 2, 2)}

@@ -289,6 +289,6 @@ DEEP: Mapping[str, Callable[[str | None], StrictReads]] = {
         (Writer(ELSEWHERE, "key", 2), Writer(ELSEWHERE, "new", 1)), (Caller(0, 2), Caller(1, 1))
     ),
     "three callers, two processes": _setup(
-        (Writer(ELSEWHERE, "key", 1), Writer(0, "other", 1)), (Caller(0, 2), Caller(0, 1), Caller(1, 1))
+        (Writer(ELSEWHERE, "key", 1),), (Caller(0, 2), Caller(0, 1), Caller(1, 1))
     ),
 }

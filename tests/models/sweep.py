@@ -187,20 +187,21 @@ class Sweeping(Model[State]):
             yield from self._read(state, at, caller)
 
     def _write(self, state: State) -> Steps:
-        if state.writer == "idle" and state.writes:
-            changed = state._replace(source=state.source + state.writes[0], writer="committed")
-            yield f"writer commits {changed.source}", changed, None
-        elif state.writer == "committed":
-            record = Record(state.last + 1, names=state.writes[0])
-            log, writes = (*state.log, record), state.writes[1:]
-            changed = state._replace(log=log, last=record.position, writer="appended", writes=writes)
-            yield (
-                f"writer appends {record.position}{'' if record.names else ', of another key'}",
-                changed,
-                None,
-            )
-        elif state.writer == "appended":
+        if state.writer == "appended":
             yield "writer is told", state._replace(acked=state.source, writer="idle"), None
+        elif state.writer == "idle" and state.writes and state.writes[0]:
+            changed = state._replace(source=state.source + 1, writer="committed")
+            yield f"writer commits {changed.source}", changed, None
+        elif state.writes:
+            names = state.writes[0]
+            record = Record(state.last + 1, names)
+            changed = state._replace(
+                log=(*state.log, record),
+                last=record.position,
+                writes=state.writes[1:],
+                writer="appended" if names else "idle",
+            )
+            yield f"writer appends {record.position}{'' if names else ', of another key'}", changed, None
 
     def _sweep(self, state: State, sweeper: Sweeper) -> Steps:
         step = self._after[sweeper.at]
