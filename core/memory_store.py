@@ -1,64 +1,393 @@
-"""A bounded store in the process: so many entries, so many bytes; what was used longest ago goes first."""
+"""The bounded store in the process's own memory: what it keeps is what will be asked for again.
+
+Entries are kept in two queues. New ones enter the *window*; what is asked for while it is there moves on to
+the *main* queue, the rest is evicted: a scan passes through the window and leaves the main queue alone.
+A hit moves nothing: it leaves a mark on the entry, which is looked at when the entry reaches the head of its
+queue. Of what is evicted a *ghost* remains: when it was last asked for. A key that comes back goes straight
+to the main queue if it came back sooner than the entry that would have to leave was last asked for; in a loop
+over more keys than fit that is never so, and what is there stays. The window's size is learnt from keys that
+come back just after they were evicted: from the window, it was too small; from the main queue, too large.
+
+Time is counted in *turns*: one for each entry that is put. The design has ideas of S3-FIFO, LIRS and ARC.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections import OrderedDict
+import math
 from collections.abc import Hashable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from stoker.core.ghosts import Ghosts, distance
 
 K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+T = TypeVar("T")
+
+#: What the store takes for each entry beside its key and item, in bytes: its place in the dictionary and in a
+#: queue, its numbers, its ghosts. Between 190 while the store fills for the first time and 320 at the worst.
+ENTRY_BYTES = 256
+
+#: Hits that count when an entry reaches the head of the main queue: each lets it pass the queue once more.
+MAX_VISITS = 7
+
+#: Entries that one choice moves out of the way at most.
+MAX_MOVES = 4
+
+#: The window's share of the entries: at first, at least, at most.
+FIRST_SHARE, LEAST_SHARE, LARGEST_SHARE = 0.05, 0.01, 0.8
+
+#: "Just evicted": as many evictions from its queue ago as this share of the entries.
+NEAR_SHARE = 0.05
+
+#: A key that came back once proves less than the entries that stayed: its distance counts so many times.
+CAUTION = 2
+
+#: What nobody asked for in so many turns for each entry of the store makes room for any other.
+FORGOTTEN_TURNS = 10
+
+#: Dropped entries whose memory one step gives back, after everything was cleared.
+FREED_AT_ONCE = 16
 
 
-def weigh(value: Any) -> int:
-    """Return about how many bytes a value takes."""
-    if isinstance(value, dict | list | tuple):
-        items = [*value, *value.values()] if isinstance(value, dict) else value
-        return sys.getsizeof(value) + sum(sys.getsizeof(item) for item in items)
-    return sys.getsizeof(value)
+class Slot(Generic[K, T]):
+    """An entry's place in the store."""
+
+    __slots__ = ("after", "before", "expires", "in_main", "item", "key", "seen", "visits", "weight")
+
+    key: K
+    item: T
+    weight: int
+    """Bytes."""
+    expires: float
+    """When it is of no use any more, on the clock of who puts it."""
+    visits: int
+    """Hits since its queue last looked."""
+    seen: int
+    """Turn of the last hit."""
+    in_main: bool
+    before: Slot[K, T]
+    after: Slot[K, T]
 
 
-class MemoryStore(Generic[K, V]):
-    """Keeps items under keys."""
+class Queue(Generic[K, T]):
+    """Slots in the order in which they came, linked to each other."""
 
-    def __init__(self, entries: int, max_bytes: int) -> None:
-        self._entries = entries
-        self._max_bytes = max_bytes
-        self._items: OrderedDict[K, tuple[V, int]] = OrderedDict()
+    __slots__ = ("bytes", "ends", "length")
+
+    def __init__(self) -> None:
+        ends: Slot[K, T] = Slot()
+        ends.before = ends.after = self.ends = ends
+        self.length = 0
         self.bytes = 0
 
+    def push(self, slot: Slot[K, T]) -> None:
+        """Put a slot at the end."""
+        ends = self.ends
+        last = ends.before
+        slot.before, slot.after = last, ends
+        last.after = ends.before = slot
+        self.length += 1
+        self.bytes += slot.weight
+
+    def unlink(self, slot: Slot[K, T]) -> None:
+        """Take a slot out, wherever it stands."""
+        before, after = slot.before, slot.after
+        before.after, after.before = after, before
+        # A slot that refers to itself is freed later than one that refers to nothing.
+        del slot.before, slot.after
+        self.length -= 1
+        self.bytes -= slot.weight
+
+    def renew(self, slot: Slot[K, T]) -> None:
+        """Move a slot to the end."""
+        before, after = slot.before, slot.after
+        before.after, after.before = after, before
+        ends = self.ends
+        last = ends.before
+        slot.before, slot.after = last, ends
+        last.after = ends.before = slot
+
+
+class MemoryStore(Generic[K, T]):
+    """Entries by key, bounded in number and in bytes; for one thread, without I/O, in bounded steps.
+
+    A reader in a hurry does by hand what `get` does:
+
+        slot = store.slots.get(key)
+        if slot is not None:
+            slot.visits += 1
+            slot.seen = store.turn
+            item = slot.item
+
+    `slots` is one dictionary for the store's whole life; only the store changes it.
+    """
+
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        if max_entries < 1 or max_bytes < 1:
+            raise ValueError("a store has room for at least one entry and one byte")
+        self.max_entries = max_entries
+        self.max_bytes = max_bytes
+        self.slots: dict[K, Slot[K, T]] = {}
+        self.turn = 0
+        self.bytes = 0
+        """The sum of the entries' weights."""
+        self.evictions = 0
+        """Entries that made room for others."""
+        self.expirations = 0
+        """Entries that were dropped because their time was over."""
+        self.rejections = 0
+        """Entries larger than the store."""
+        self.share = FIRST_SHARE
+        """The window's share, learnt."""
+        self._window: Queue[K, T] = Queue()
+        self._main: Queue[K, T] = Queue()
+        self._cleared: list[Queue[K, T]] = []
+        self._ghosts = Ghosts(0)
+        self._left_window = self._left_main = 0
+        self._hand: Slot[K, T] = self._window.ends
+
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.slots)
 
-    def get(self, key: K) -> V | None:
-        """Return an item and note that it was used."""
-        found = self._items.get(key)
-        if found is None:
+    def __contains__(self, key: object) -> bool:
+        return key in self.slots
+
+    def get(self, key: K) -> T | None:
+        """Return an entry and remember that it was asked for; None where there is none."""
+        slot = self.slots.get(key)
+        if slot is None:
             return None
-        self._items.move_to_end(key)
-        return found[0]
+        slot.visits += 1
+        slot.seen = self.turn
+        return slot.item
 
-    def peek(self, key: K) -> V | None:
-        """Return an item."""
-        found = self._items.get(key)
-        return None if found is None else found[0]
+    def peek(self, key: K) -> T | None:
+        """Return an entry without leaving a mark; None where there is none."""
+        slot = self.slots.get(key)
+        return None if slot is None else slot.item
 
-    def put(self, key: K, item: V, weight: int) -> None:
-        """Keep an item, and drop others where the bounds ask for it."""
-        self.remove(key)
-        if weight > self._max_bytes:
+    def put(self, key: K, item: T, weight: int, expires: float = math.inf, now: float = -math.inf) -> bool:
+        """Keep an entry in place of what the key had; it stays at least until the next one is put.
+
+        Args:
+            key: Its key.
+            item: What is kept.
+            weight: Bytes that it takes, with its key and its place here.
+            expires: When it is of no use any more.
+            now: The time, on the same clock: what has expired makes room first.
+
+        Returns:
+            Whether it was kept: False where it alone is larger than the store; the key then has nothing.
+        """
+        if weight > self.max_bytes:
+            self.remove(key)
+            self.rejections += 1
+            return False
+        self.turn += 1
+        slot = self.slots.get(key)
+        if slot is not None:
+            self._replace(slot, item, weight, expires)
+        else:
+            slot = Slot[K, T]()
+            slot.key, slot.item, slot.weight, slot.expires = key, item, weight, expires
+            slot.visits, slot.seen = 0, self.turn
+            self._enter(slot, now)
+        self._make_room(slot, now)
+        if self._cleared:
+            self._free(FREED_AT_ONCE)
+        return True
+
+    def remove(self, key: K) -> T | None:
+        """Drop an entry and return it; None where there was none."""
+        slot = self.slots.get(key)
+        if slot is None:
+            return None
+        self._drop(slot)
+        return slot.item
+
+    def clear(self) -> None:
+        """Drop all entries; the memory of many is given back in steps, by what is put later and by sweeps."""
+        self.slots.clear()
+        self._cleared += [self._window, self._main]
+        self._window, self._main = Queue(), Queue()
+        self._hand = self._window.ends
+        self.bytes = 0
+        self._free(FREED_AT_ONCE)
+
+    def sweep(self, now: float, budget: int = 100) -> int:
+        """Look at the next few entries and drop those that have expired; say how many were dropped.
+
+        Args:
+            now: The time.
+            budget: Entries that are looked at, at most.
+        """
+        self._free(budget)
+        dropped = 0
+        slot = self._hand
+        for _ in range(min(budget, len(self.slots) + 2)):
+            following = slot.after
+            if slot is self._window.ends:
+                following = self._main.ends.after
+            elif slot is self._main.ends:
+                following = self._window.ends.after
+            elif slot.expires <= now:
+                self._drop(slot)
+                dropped += 1
+            slot = following
+        self._hand = slot
+        self.expirations += dropped
+        return dropped
+
+    def _enter(self, slot: Slot[K, T], now: float) -> None:
+        """Give a new entry its queue: the main one if its key has come back early enough."""
+        memory = self._ghosts.recall(slot.key)
+        self.slots[slot.key] = slot
+        self.bytes += slot.weight
+        slot.in_main = memory is not None and self._came_back(*memory, now)
+        (self._main if slot.in_main else self._window).push(slot)
+
+    def _came_back(self, seen: int, left: int, now: float) -> bool:
+        """Learn from a ghost; whether its key is worth more than what would leave the main queue for it."""
+        entries = len(self.slots)
+        near = max(8.0, entries * NEAR_SHARE)
+        if left & 1:
+            if distance(self._left_main, left >> 1) & 0x7FFF_FFFF <= near:
+                self.share = max(LEAST_SHARE, self.share - 1 / entries)
+        elif distance(self._left_window, left >> 1) & 0x7FFF_FFFF <= near:
+            self.share = min(LARGEST_SHARE, self.share + 1 / entries)
+        if entries <= self.max_entries and self.bytes <= self.max_bytes:
+            return True
+        victim = self._victim(now, None)
+        if victim is None:
+            return False
+        if distance(self.turn, seen) * CAUTION >= self.turn - victim.seen and victim.expires > now:
+            return False
+        self._evict(victim, now)
+        return True
+
+    def _replace(self, slot: Slot[K, T], item: T, weight: int, expires: float) -> None:
+        queue = self._main if slot.in_main else self._window
+        if slot is self._hand:
+            self._hand = slot.after
+        queue.renew(slot)
+        queue.bytes += weight - slot.weight
+        self.bytes += weight - slot.weight
+        slot.item, slot.weight, slot.expires = item, weight, expires
+        slot.visits += 1
+        slot.seen = self.turn
+
+    def _make_room(self, newest: Slot[K, T], now: float) -> None:
+        """Evict until the bounds hold again, never the newest entry, and keep the window to its share."""
+        window, moves = self._window, MAX_MOVES
+        while True:
+            entries = len(self.slots)
+            full = entries > self.max_entries or self.bytes > self.max_bytes
+            first = window.ends.after
+            # One more while there is room: what was evicted for it must not be made up for at once.
+            length = window.length - (not full)
+            if (
+                moves
+                and first is not newest
+                and (length > self.share * entries or (full and window.bytes > self.share * self.bytes))
+            ):
+                moves -= not self._leave_window(first, newest, now, full=full)
+            elif full:
+                victim = self._victim(now, newest) or self._first(newest)
+                self._evict(victim, now)
+            else:
+                return
+
+    def _leave_window(self, slot: Slot[K, T], newest: Slot[K, T], now: float, *, full: bool) -> bool:
+        """Move the window's first entry on, or evict it; say whether any entry was evicted."""
+        if slot.expires <= now:
+            self._evict(slot, now)
+            return True
+        if not full:
+            self._promote(slot)
+            return False
+        victim = self._victim(now, newest)
+        if slot.visits:
+            if victim is None:  # all of the main queue is in use: it waits once more
+                slot.visits = 0
+                self._step_over(slot)
+                self._window.renew(slot)
+                return False
+        elif victim is None or (
+            self.turn - victim.seen <= FORGOTTEN_TURNS * len(self.slots) and victim.expires > now
+        ):
+            self._evict(slot, now)
+            return True
+        self._evict(victim, now)
+        self._promote(slot)
+        return True
+
+    def _victim(self, now: float, newest: Slot[K, T] | None) -> Slot[K, T] | None:
+        """The entry that would leave the main queue next; None while all that were looked at are in use."""
+        main = self._main
+        for _ in range(MAX_MOVES):
+            slot = main.ends.after
+            if slot is main.ends or slot is newest:
+                return None
+            visits = slot.visits
+            if not visits or slot.expires <= now:
+                return slot
+            slot.visits = min(visits, MAX_VISITS) - 1
+            self._step_over(slot)
+            main.renew(slot)
+        slot = main.ends.after
+        return None if slot.visits or slot is newest else slot
+
+    def _first(self, newest: Slot[K, T]) -> Slot[K, T]:
+        """Some entry other than the newest."""
+        for queue in (self._main, self._window):
+            slot = queue.ends.after
+            if slot is newest:
+                slot = slot.after
+            if slot is not queue.ends:
+                return slot
+        raise AssertionError("one entry that fits is alone and over the bounds")
+
+    def _promote(self, slot: Slot[K, T]) -> None:
+        self._step_over(slot)
+        self._window.unlink(slot)
+        slot.visits = 0
+        slot.in_main = True
+        self._main.push(slot)
+
+    def _step_over(self, slot: Slot[K, T]) -> None:
+        """Keep the sweeping hand where it is when a slot moves."""
+        if slot is self._hand:
+            self._hand = slot.after
+
+    def _evict(self, slot: Slot[K, T], now: float) -> None:
+        """Drop an entry to make room, and remember of it when it was last asked for."""
+        self._drop(slot)
+        if slot.expires <= now:
+            self.expirations += 1
             return
-        self._items[key] = (item, weight)
-        self.bytes += weight
-        while len(self._items) > self._entries or self.bytes > self._max_bytes:
-            _, (_, freed) = self._items.popitem(last=False)
-            self.bytes -= freed
+        self.evictions += 1
+        ghosts = self._ghosts
+        if ghosts.cells < 2 * len(self.slots):  # the store has grown; what the old ones knew is lost
+            ghosts = self._ghosts = Ghosts(len(self.slots))
+        if slot.in_main:
+            self._left_main += 1
+            ghosts.bury(slot.key, slot.seen, self._left_main << 1 | 1)
+        else:
+            self._left_window += 1
+            ghosts.bury(slot.key, slot.seen, self._left_window << 1)
 
-    def remove(self, key: K) -> V | None:
-        """Drop an item; return it if it was there."""
-        found = self._items.pop(key, None)
-        if found is None:
-            return None
-        self.bytes -= found[1]
-        return found[0]
+    def _drop(self, slot: Slot[K, T]) -> None:
+        self._step_over(slot)
+        del self.slots[slot.key]
+        self.bytes -= slot.weight
+        (self._main if slot.in_main else self._window).unlink(slot)
+
+    def _free(self, steps: int) -> None:
+        """Give the memory of some cleared entries back."""
+        while self._cleared and steps > 0:
+            queue = self._cleared[-1]
+            slot = queue.ends.after
+            if slot is queue.ends:
+                self._cleared.pop()
+            else:
+                queue.unlink(slot)
+            steps -= 1
