@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from stoker.core.assurance import Assurance
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.kept import Notes
 from stoker.core.keys import Keys
@@ -29,11 +30,14 @@ class Receipt:
     """
 
     log_id: str | None
+    assured: bool = True
+    """Whether the replicas and the disk that the configuration asks for have it, too. If not, it stands in
+    the log and is obeyed, but a failover or restart may lose it: invalidate again to be sure."""
 
     @property
     def acknowledged(self) -> bool:
-        """Whether it stands in the log."""
-        return self.log_id is not None
+        """Whether it stands in the log, as surely as the configuration asks for."""
+        return self.log_id is not None and self.assured
 
 
 @dataclass(slots=True)
@@ -53,6 +57,7 @@ class Appending:
         appended: Called with the position and the fields of each record of ours, once it stands.
         find_log: Called when the log is gone: waits until it was looked for anew.
         keep: Called with what `tell` could not append.
+        assurance: Where appends must be made sure of, what does that.
     """
 
     def __init__(
@@ -63,12 +68,14 @@ class Appending:
         appended: Callable[[int, Sequence[str]], None],
         find_log: Callable[[], Awaitable[object]],
         keep: Callable[[Sequence[Scope | Copy], Notes], None],
+        assurance: Assurance | None = None,
     ) -> None:
         self._link = link
         self._keys = keys
         self._appended = appended
         self._find_log = find_log
         self._keep = keep
+        self._assurance = assurance
         self._told: list[_Told] = []
         self._tellers: set[asyncio.Task[None]] = set()
 
@@ -82,7 +89,8 @@ class Appending:
         receipt, noted = Receipt(None), [text for pair in notes.items() for text in pair]
         for start in range(0, len(scopes), MAX_RECORD_SCOPES):
             part = scopes[start : start + MAX_RECORD_SCOPES]
-            receipt = Receipt(await self._append_record([*to_fields(part), *noted]))
+            done = await self._append_record([*to_fields(part), *noted])
+            receipt = Receipt(done.log_id, done.assured and receipt.assured)
         return receipt
 
     async def tell(self, scopes: Sequence[Scope | Copy]) -> int:
@@ -102,9 +110,11 @@ class Appending:
         return await told.position
 
     async def close(self, timeout: float = 1.0) -> None:
-        """Let what was told reach the log, for `timeout` seconds at most."""
+        """Let what was told reach the log, for `timeout` seconds at most, and close what was opened."""
         if self._tellers:
             await asyncio.wait(self._tellers, timeout=timeout)
+        if self._assurance is not None:
+            await self._assurance.close()
 
     async def _send_told(self) -> None:
         told, self._told = self._told, []
@@ -135,11 +145,16 @@ class Appending:
             if not call.position.done():  # its caller may have given up
                 call.position.set_result(position)
 
-    async def _append_record(self, fields: list[str]) -> str:
+    async def _append_record(self, fields: list[str]) -> Receipt:
+        command = ("XADD", self._keys.log, "NOMKSTREAM", "*", *fields)
         for _ in range(LOST_LOG_ATTEMPTS):
-            stream_id = await self._link.call("XADD", self._keys.log, "NOMKSTREAM", "*", *fields)
+            assured = True
+            if self._assurance is None:
+                stream_id = await self._link.call(*command)
+            else:
+                stream_id, assured = await self._assurance.append(command)
             if stream_id is not None:
                 self._appended(parse_position(stream_id), fields)
-                return str(stream_id.decode())
+                return Receipt(stream_id.decode(), assured)
             await self._find_log()
         raise LinkError("the log was lost again and again")

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from importlib.resources import files
 
+from stoker.core.errors import ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link import Link
 from stoker.core.position import START, parse_position
@@ -24,8 +25,8 @@ class Epoch:
     """Never 0."""
     opened: bool
     """Whether this process opened it just now."""
-    floor: int
-    """Where the log begins by right: at its first record, or at the last sweep's cut; START if unknown."""
+    evicted_by: str
+    """The server's eviction policy, if it may remove the log; else empty."""
 
 
 async def open_epoch(link: Link, keys: Keys, *, read_only: bool) -> Epoch:
@@ -40,10 +41,11 @@ async def open_epoch(link: Link, keys: Keys, *, read_only: bool) -> Epoch:
         LinkError: The server doesn't answer.
         ReplyError: It refuses.
     """
-    run_id = _run_id(await link.call_early("INFO", "server"))
+    # A service may hide it: then only the log's loss opens an epoch.
+    run_id = _field(await link.call_early("INFO", "server"), b"run_id") or "unknown"
     number = secrets.randbits(64) | 1
     how = "look" if read_only else "open"
-    group, fence = await link.call_early(
+    group, _ = await link.call_early(
         "EVAL", _OPEN_EPOCH, 2, keys.log, keys.fence, f"{number:016x}", run_id, how
     )
     # Who only looks, and finds no epoch, takes one that no entry has: all are of an older one.
@@ -51,16 +53,27 @@ async def open_epoch(link: Link, keys: Keys, *, read_only: bool) -> Epoch:
     opened = found == number and not read_only
     if opened:
         logger.warning("action=epoch_opened epoch=%016x", found, extra={"action": "epoch_opened"})
-    return Epoch(found, opened, _floor(fence))
+    return Epoch(found, opened, await _eviction_of(link))
 
 
-def _floor(fence: bytes) -> int:
+async def _eviction_of(link: Link) -> str:
+    """The server's eviction policy, where its memory is bounded and the log may have to go; else empty."""
+    try:
+        info = await link.call_early("INFO", "memory")
+    except ReplyError:
+        return ""  # it may not be asked
+    policy, bound = _field(info, b"maxmemory_policy"), _field(info, b"maxmemory")
+    return policy if policy.startswith("allkeys-") and bound != "0" else ""
+
+
+def floor_of(fence: bytes) -> int:
+    """Where the log begins by right, by the text of its fence."""
     floor = fence.split(b":")[2:3]
     return parse_position(floor[0]) if floor and floor[0] else START
 
 
-def _run_id(info: bytes) -> str:
+def _field(info: bytes, name: bytes) -> str:
     for line in info.split(b"\r\n"):
-        if line.startswith(b"run_id:"):
-            return line[7:].decode()
-    return "unknown"  # a service that hides it: then only the log's loss opens an epoch
+        if line.startswith(name + b":"):
+            return line[len(name) + 1 :].decode()
+    return ""
