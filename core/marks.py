@@ -7,13 +7,18 @@ before an invalidation could be stored as if it had been computed after it.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextvars import ContextVar
 from typing import NamedTuple
 
 _Name = tuple[int, str, str]
+_Mark = tuple[int, int]
+"""Epoch and position."""
 
-#: Marks one task holds; the oldest is forgotten first, and its set then counts as vouched for now.
-MAX_MARKS = 1_000
+#: Marks one task holds. When there are more, the oldest is forgotten, and for a while every set of the task
+#: that has no mark of its own is stamped as that one was.
+MAX_MARKS = 10_000
+FORGOTTEN_SECONDS = 600.0
 
 
 class Token(NamedTuple):
@@ -32,27 +37,40 @@ class _Marks:
     the caller sets; but tasks that merely share a parent must not take each other's marks.
     """
 
-    __slots__ = ("own", "parent", "task")
+    __slots__ = ("forgotten", "forgotten_at", "own", "parent", "task")
 
     def __init__(self, task: object, parent: _Marks | None) -> None:
         self.task = task
         self.parent = parent
-        self.own: dict[_Name, tuple[int, int]] = {}
+        self.own: dict[_Name, _Mark] = {}
+        self.forgotten: dict[int, _Mark] = {}
+        """By owner, the oldest mark that was forgotten lately."""
+        self.forgotten_at = 0.0
 
-    def leave(self, name: _Name, mark: tuple[int, int]) -> None:
+    def leave(self, name: _Name, mark: _Mark) -> None:
         if len(self.own) >= MAX_MARKS:
-            del self.own[next(iter(self.own))]
+            oldest = next(iter(self.own))
+            if time.monotonic() - self.forgotten_at > FORGOTTEN_SECONDS:
+                self.forgotten.clear()
+            self.forgotten.setdefault(oldest[0], self.own.pop(oldest))
+            self.forgotten_at = time.monotonic()
         self.own.setdefault(name, mark)
+
+    def take(self, name: _Name) -> _Mark | None:
+        mark = self.own.pop(name, None)
+        if mark is None and self.forgotten and time.monotonic() - self.forgotten_at <= FORGOTTEN_SECONDS:
+            mark = self.forgotten.get(name[0])
+        return mark
 
 
 _marks: ContextVar[_Marks | None] = ContextVar("stoker_marks", default=None)
 
 
 #: Misses of tasks that did nothing but read: their marks are for whichever task sets the key.
-_loose: dict[_Name, tuple[int, int]] = {}
+_loose: dict[_Name, _Mark] = {}
 
 #: Loose marks that are kept; the oldest is forgotten first.
-MAX_LOOSE_MARKS = 10_000
+MAX_LOOSE_MARKS = 100_000
 
 _READS = frozenset({"Reads.get", "Reads.get_many"})
 
@@ -76,7 +94,7 @@ def take_mark(owner: int, cache_type: str, key: str) -> tuple[int, int] | None:
     loose = _loose.pop(name, None) if _loose else None
     if _marks.get() is None:
         return loose  # nothing was read in this task, nor in the one that started it
-    own = _of_this_task().own.pop(name, None)
+    own = _of_this_task().take(name)
     return own if own is not None else loose
 
 

@@ -15,17 +15,22 @@ from stoker.core.clock import boottime
 from stoker.core.codec import decode_payload, encode_value
 from stoker.core.entry import Entry
 from stoker.core.errors import EntryError
-from stoker.core.log import InvalidationLog
-from stoker.core.memory_store import MemoryStore, weigh
+from stoker.core.log import Log
+from stoker.core.memory_store import MemoryStore
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.tier import Lookup, State
+from stoker.core.weight import weigh
 
 #: Stands for a value that is not there; `None` is a value.
 MISSING: Any = object()
 
 #: Stands for "whatever was asked for": the value is kept as it was given.
 AS_GIVEN: Any = object()
+
+
+#: Entries that are looked at for their time to live whenever one is put.
+SWEPT_AT_ONCE = 2
 
 
 Name = tuple[str, str]
@@ -73,15 +78,19 @@ class Item:
 class MemoryTier:
     """Entries of this process."""
 
-    def __init__(self, log: InvalidationLog, *, entries: int, max_bytes: int) -> None:
+    def __init__(self, log: Log, *, entries: int, max_bytes: int) -> None:
         self._log = log
         self.store = MemoryStore[Name, Item](entries, max_bytes)
+        self._slots = self.store.slots
 
     def hit(self, cache_type: str, key: str, into: Any) -> Any:
         """Return the value of an entry that may be served within its bound; `MISSING` where there is none."""
-        item = self.store.get((cache_type, key))
-        if item is None:
+        slot = self._slots.get((cache_type, key))
+        if slot is None:
             return MISSING
+        slot.visits += 1
+        slot.seen = self.store.turn
+        item = slot.item
         now, log = boottime(), self._log
         if now >= item.fresh_until or now - log.proved > item.bound:
             return MISSING
@@ -130,6 +139,7 @@ class MemoryTier:
             item is None
             or now - log.last_proved > policy.outage_seconds
             or item.entry.epoch != log.last_epoch
+            or item.checked < log.known_from
             or now >= item.kept_until
             or self._killer(item)
         ):
@@ -197,7 +207,10 @@ class MemoryTier:
 
     def _keep(self, item: Item) -> None:
         content = item.entry.payload if item.value is MISSING else item.value
-        self.store.put(item.name, item, weigh(content) + ITEM_BYTES)
+        weight = weigh(content) + ITEM_BYTES
+        now = boottime()
+        self.store.put(item.name, item, weight, item.kept_until, now)
+        self.store.sweep(now, SWEPT_AT_ONCE)
 
     def _found_alive(self, item: Item) -> bool:
         """Whether nothing that was learnt since the last look kills an item; if so, note that."""

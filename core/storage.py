@@ -15,7 +15,7 @@ from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
 from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, HEADER_BYTES, Entry, pack_entry
 from stoker.core.errors import EntryError, LinkError
-from stoker.core.log import InvalidationLog
+from stoker.core.log import Log
 from stoker.core.memory import MISSING, MemoryTier
 from stoker.core.policy import Policy
 from stoker.core.position import START
@@ -33,7 +33,7 @@ class Storage:
     def __init__(
         self,
         config: CacheConfig,
-        log: InvalidationLog,
+        log: Log,
         memory: MemoryTier,
         tier: RedisTier,
         commits: Commits,
@@ -123,7 +123,7 @@ class Storage:
         tier, decode = self._tier, decoder_of(into)
         for start in range(0, len(keys), FETCH_BATCH):
             batch = keys[start : start + FETCH_BATCH]
-            stored = await tier.fetch_stored(cache_type, batch, policy)
+            stored, _ = await tier.fetch_stored(cache_type, batch, policy)
             if isinstance(stored, State):
                 counters.unreachable += len(batch)
                 continue
@@ -164,7 +164,7 @@ class Storage:
         """Keep in memory what the server had; or serve from it what the server can't."""
         if lookup.state is State.FRESH:
             if (entry := lookup.entry) is not None:
-                self._memory.put(cache_type, key, entry, policy, lookup.checked)
+                self._memory.put(cache_type, key, entry, policy, max(lookup.checked, entry.born))
         elif lookup.state is State.UNREACHABLE:
             return self._memory.in_outage(cache_type, key, policy) or lookup
         else:

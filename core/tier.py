@@ -78,7 +78,8 @@ class Lookup:
     killer: int = START
     """Position of the record that killed it, where it is dead by one that is known."""
     checked: int = START
-    """The position on the log up to which it was found to be alive."""
+    """The position up to which the log was known before it was asked for: it was found alive up to there, or
+    to where it was born, if that is later."""
     held: Any = None
     """What the memory tier holds, where the entry comes from there."""
     found: Entry | None = None
@@ -148,7 +149,11 @@ class RedisTier:
         if joined is not None:
             joined.append(future)
             return future
-        check, link, waiting = self._log.check(), self._link, [future]
+        log, link, waiting = self._log, self._link, [future]
+        check = log.check()
+        # What is known now: a sweep that is heard of before the answer is judged may have had its killers
+        # forgotten, and unlinked the entry only after it was read.
+        swept, seen = log.history.swept, log.seen
 
         def take(reply: Any) -> None:
             if not check.done and not isinstance(reply, LinkError):
@@ -158,8 +163,9 @@ class RedisTier:
             lookup: Lookup | None = None
             if isinstance(reply, (LinkError, ReplyError)):
                 lookup = Lookup(_state_of_error(reply))
-            elif check.complete and self._log.epoch:
+            elif check.complete and log.epoch and log.history.swept == swept:
                 lookup = self.judge(cache_type, key, reply, policy)
+                lookup.checked = seen
             for future in waiting:
                 if not future.done():
                     future.set_result(lookup)
@@ -176,34 +182,41 @@ class RedisTier:
         judge, found = self.judge, list[Lookup]()
         for start in range(0, len(keys), FETCH_BATCH):
             batch = keys[start : start + FETCH_BATCH]
-            stored = await self.fetch_stored(cache_type, batch, policy)
+            stored, seen = await self.fetch_stored(cache_type, batch, policy)
             if isinstance(stored, State):
                 found += [Lookup(stored) for _ in batch]
-            else:
-                found += [judge(cache_type, *pair, policy) for pair in zip(batch, stored, strict=True)]
+                continue
+            for pair in zip(batch, stored, strict=True):
+                lookup = judge(cache_type, *pair, policy)
+                lookup.checked = seen
+                found.append(lookup)
         return found
 
     async def fetch_stored(
         self, cache_type: str, keys: Sequence[str], policy: Policy
-    ) -> Sequence[bytes | None] | State:
-        """Fetch stored forms in one round trip, to be judged at once; or say why there are none to be had."""
+    ) -> tuple[Sequence[bytes | None] | State, int]:
+        """Fetch stored forms in one round trip, to be judged at once.
+
+        Returns:
+            The stored forms, or why there are none to be had; and the position up to which the log was known
+            before they were asked for.
+        """
         log, name = self._log, self._keys.entry
         names = [name(cache_type, key) for key in keys]
         for _ in range(READ_ATTEMPTS):
             try:
-                check = log.check()
+                check, swept, seen = log.check(), log.history.swept, log.seen
                 stored = await self._fetch_many.run(self._link, names, policy.max_entry + MAX_OVERHEAD_BYTES)
             except LinkError:
                 break
             except ReplyError as error:
-                return _state_of_error(error)
+                return _state_of_error(error), START
             if not check.done:
                 await check.wait()
-            if check.complete and log.epoch:
-                found: Sequence[bytes | None] = stored
-                return found
+            if check.complete and log.epoch and log.history.swept == swept:
+                return stored, seen
             await (log.catch_up() if log.epoch else log.resync())
-        return State.UNREACHABLE
+        return State.UNREACHABLE, START
 
     # -- judging ----------------------------------------------------------------------------------
 
@@ -212,7 +225,7 @@ class RedisTier:
         if not data:
             return Lookup(State.ABSENT if data == b"" else State.UNDECODABLE)
         if self.is_plainly_fresh(data, time() * 1000):
-            return Lookup(State.FRESH, data, START, self._log.seen)
+            return Lookup(State.FRESH, data)
         return self._judge_closely(cache_type, key, data, policy)
 
     def is_plainly_fresh(self, data: bytes, now_ms: float) -> bool:
@@ -245,7 +258,7 @@ class RedisTier:
         except EntryError:
             return Lookup(State.UNDECODABLE)
         born, old = entry.born, entry.epoch != log.epoch
-        lookup = Lookup(State.DEAD, data, START, log.seen, None, entry)
+        lookup = Lookup(State.DEAD, data, START, START, None, entry)
         if born < log.history.horizon or (old and policy.after_rollback == "dead"):
             return lookup
         if old and policy.after_rollback == "revalidate":
@@ -293,7 +306,7 @@ class RedisTier:
         found: list[EntryState | None] = []
         for start in range(0, len(keys), PEEK_BATCH):
             batch = keys[start : start + PEEK_BATCH]
-            if not await self._log.catch_up():
+            if not await self._log.read_back():
                 raise LinkError("the log can't be read")
             heads = await self.heads([self._keys.entry(cache_type, key) for key in batch])
             for key, head in zip(batch, heads, strict=True):
