@@ -32,7 +32,7 @@ def _be_deaf(manager: CacheManager) -> None:
 def _join_anything(manager: CacheManager) -> None:
     """Whoever waits for a load under way takes its result, whenever they began."""
     inside: Any = manager
-    inside._loads.flights._may_join = _yes  # noqa: SLF001
+    inside._loads.flights._may_serve = _yes  # noqa: SLF001
 
 
 def _yes(*_: object) -> bool:
