@@ -223,7 +223,7 @@ class Batches:
         batch, loads, policy = turn.batch, self._loads, turn.policy
         counters = loads.counters(batch.cache_type)
         for flight in flights.values():
-            loads.begin(flight)
+            await loads.begin(flight)
         counters.loads += 1
         counters.early_refreshes += batch.behind and any(
             batch.lookups[key].state is State.FRESH for key in flights

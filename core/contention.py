@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from stoker.core.bell import Bell, Ear
 from stoker.core.counters import TypeCounters
 from stoker.core.lease import NOT_STORED, Holder, Lease, Leases
-from stoker.core.log import InvalidationLog
+from stoker.core.log import Log
 from stoker.core.policy import Policy
 from stoker.core.storage import Storage
 from stoker.core.tier import Lookup, State
@@ -63,7 +63,7 @@ class Contender:
 class Contention:
     """Gets leases for loads, or the results of those who have them."""
 
-    def __init__(self, leases: Leases, bell: Bell, storage: Storage, log: InvalidationLog) -> None:
+    def __init__(self, leases: Leases, bell: Bell, storage: Storage, log: Log) -> None:
         self._leases = leases
         self._bell = bell
         self._storage = storage

@@ -66,7 +66,7 @@ async def explain(manager: CacheManager, cache_type: str, key: str) -> Explanati
         UsageError: There is no such type.
     """
     policy = manager.policy(cache_type)
-    if not await manager.log.catch_up():
+    if not await manager.log.read_back():
         raise LinkError("the log can't be read: is the server there? `stoker doctor` tells more")
     name = manager.keys.entry(cache_type, key)
     data, ttl_ms = await manager.link.calls(

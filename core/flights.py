@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from stoker.core.errors import StokerError
-from stoker.core.log import InvalidationLog
+from stoker.core.log import Log
 from stoker.core.position import START
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Flight:
         """Say where its result is born, and what was known when it began: it serves all who looked before."""
         self.begun, self.epoch, self.born, self.known, self.kept = True, epoch, born, known, kept
 
-    def begin_now(self, log: InvalidationLog) -> None:
+    def begin_now(self, log: Log) -> None:
         """The loader starts now."""
         self.begin(log.epoch, log.seen, log.known, log.kept.total)
 
@@ -92,7 +92,7 @@ Start = Callable[[Flight], Coroutine[Any, Any, Loaded]]
 class Flights:
     """The loads under way, by cache type and key."""
 
-    def __init__(self, log: InvalidationLog) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
         self._flights: dict[tuple[str, str], Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()

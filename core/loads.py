@@ -19,7 +19,7 @@ from stoker.core.failing import FailingLoaders
 from stoker.core.flights import Flight, Flights, Loaded
 from stoker.core.lease import Lease
 from stoker.core.loaders import Loader, is_conditional, returned_by
-from stoker.core.log import InvalidationLog
+from stoker.core.log import Log
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position
 from stoker.core.storage import MISSING, Storage
@@ -74,7 +74,7 @@ class Loads:
         self,
         config: CacheConfig,
         storage: Storage,
-        log: InvalidationLog,
+        log: Log,
         counters: Counters,
         contention: Contention | None = None,
     ) -> None:
@@ -137,9 +137,16 @@ class Loads:
         seen = head_of(lookup) if known and lookup is not None else None
         return Contender(flight, policy, self.counters(flight.cache_type), seen, waits, deadline)
 
-    def begin(self, flight: Flight) -> None:
-        """The loader of a flight starts now: its result is born where the log stands."""
+    async def begin(self, flight: Flight) -> None:
+        """The loader of a flight starts now: its result is born where the log stands, or where it stood.
+
+        For a source of which parts lag behind, that is where it stood as long ago as they take to settle.
+        """
+        settle = self._config.types[flight.cache_type].settle
+        settled = await self._log.birth(settle) if settle else None
         flight.begin_now(self._log)
+        if settled is not None:
+            flight.born = min(flight.born, settled)
 
     def taken(self, cache_type: str, lookup: Lookup, into: Any) -> Loaded | None:
         """What another process has loaded; None where it is not what this loader returns."""
@@ -206,7 +213,7 @@ class Loads:
         lookup = load.lookup
         if lookup is None and is_conditional(load.function):
             lookup = await self._storage.look_up(load.cache_type, load.key, policy, counters)
-        self.begin(flight)
+        await self.begin(flight)
         offered = self._offer(load, lookup, policy)
         counters.loads += 1
         counters.warm_loads += load.warms

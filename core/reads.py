@@ -59,7 +59,8 @@ class Reads(Parts):
                 drop_mark(self._owner, cache_type, key)
                 return value
         counters.misses += 1
-        leave_mark(self._owner, cache_type, key, self.log.epoch, self.log.seen)
+        born = await self.log.birth(policy.settle) if policy.settle else self.log.seen
+        leave_mark(self._owner, cache_type, key, self.log.epoch, born)
         return default
 
     async def get_many(self, cache_type: str, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
@@ -77,10 +78,11 @@ class Reads(Parts):
         self.access.extend([(cache_type, check_key(key), None) for key in wanted])
         found = await self.storage.read_many(cache_type, wanted, into, policy, counters)
         if len(found) < len(wanted):
-            epoch, seen = self.log.epoch, self.log.seen
+            born = await self.log.birth(policy.settle) if policy.settle else self.log.seen
+            epoch = self.log.epoch
             for key in wanted:
                 if key not in found:
-                    leave_mark(self._owner, cache_type, key, epoch, seen)
+                    leave_mark(self._owner, cache_type, key, epoch, born)
         counters.hits += len(found)
         counters.misses += len(wanted) - len(found)
         return found

@@ -120,10 +120,11 @@ class Writes(Parts):
         Raises:
             UsageError: The key can't be used.
         """
-        self.policy(cache_type)
+        settle = self.policy(cache_type).settle
         check_key(key)
         await self.log.catch_up()
-        return Token(cache_type, key, self.log.epoch, self.log.seen)
+        born = await self.log.birth(settle) if settle else self.log.seen
+        return Token(cache_type, key, self.log.epoch, born)
 
     def write_through(self, cache_type: str, key: str) -> WriteThrough:
         """Change the source and the cache together: `async with cache.write_through(type, key) as write`.
