@@ -15,7 +15,7 @@ from stoker.core.commits import TAIL, Commit, Commits, Pending, settle
 from stoker.core.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
-from stoker.core.log import InvalidationLog
+from stoker.core.knowledge import Log
 from stoker.core.script import Script
 
 #: What the script answers, as commits are understood elsewhere.
@@ -25,7 +25,7 @@ _MEANINGS = {1: Commit.STORED, 0: Commit.YOUNGER, -2: Commit.FENCED}
 class ClusterCommits(Commits):
     """Stores entries on the servers of a cluster."""
 
-    def __init__(self, link: ClusterLink, log: InvalidationLog, keys: Keys) -> None:
+    def __init__(self, link: ClusterLink, log: Log, keys: Keys) -> None:
         super().__init__(link, log, keys)
         self._cluster = link
         self._one = Script("commit_cluster.lua")

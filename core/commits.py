@@ -12,8 +12,8 @@ from typing import Any
 
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
+from stoker.core.knowledge import Log
 from stoker.core.link import Argument, Link
-from stoker.core.log import InvalidationLog
 from stoker.core.script import Script
 
 #: One call of the script takes so many entries, and so many bytes; the server does nothing else meanwhile.
@@ -46,7 +46,7 @@ Pending = tuple[str, bytes, int, bytes, asyncio.Future[Commit]]
 class Commits:
     """Stores entries."""
 
-    def __init__(self, link: Link, log: InvalidationLog, keys: Keys) -> None:
+    def __init__(self, link: Link, log: Log, keys: Keys) -> None:
         self._link = link
         self._log = log
         self._keys = keys

@@ -27,9 +27,10 @@ class Invalidating(Parts):
         self.counters.of(cache_type).deletes += len(named)
         receipt = await self.invalidate(*(Key(cache_type, key) for key in named))
         here = sum(self.memory.remove(cache_type, key) for key in named) if policy.in_memory else 0
-        if not policy.in_redis:
-            return here
-        return await self.tier.unlink(cache_type, named) if receipt.acknowledged else 0
+        if self._alone:
+            return here + sum(self._tallies.remove(cache_type, key) for key in named)
+        gone = await self.tier.unlink(cache_type, named) if receipt.acknowledged else 0
+        return gone if policy.in_redis else here + gone
 
     async def invalidate_type(self, cache_type: str) -> Receipt:
         """Invalidate all entries of a type, in one command whatever their number."""

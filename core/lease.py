@@ -18,8 +18,8 @@ from typing import Any
 from stoker.core.entry import HEADER_BYTES
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.keys import Keys
+from stoker.core.knowledge import Log
 from stoker.core.link import Link
-from stoker.core.log import InvalidationLog
 from stoker.core.position import START, format_position, parse_position
 from stoker.core.script import Script
 
@@ -73,7 +73,7 @@ class Leases:
         keys: Names the leases.
     """
 
-    def __init__(self, link: Link, log: InvalidationLog, keys: Keys) -> None:
+    def __init__(self, link: Link, log: Log, keys: Keys) -> None:
         self._link = link
         self._log = log
         self._keys = keys

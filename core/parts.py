@@ -19,13 +19,14 @@ from stoker.core.lease import Leases
 from stoker.core.linking import make_commits, make_keys, make_link
 from stoker.core.loaders import Recipe
 from stoker.core.loads import Loads
+from stoker.core.local_log import LocalLog
 from stoker.core.log import InvalidationLog
 from stoker.core.memory import MemoryTier
 from stoker.core.policy import Policy
 from stoker.core.recording import Recording
 from stoker.core.serving import Serving
 from stoker.core.storage import Storage
-from stoker.core.tallies import Tallies
+from stoker.core.tallies import LocalTallies, RedisTallies, Tallies
 from stoker.core.tier import RedisTier
 
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
@@ -46,13 +47,15 @@ class Parts:
         recording: bool = True,
         read_only: bool = False,
     ) -> None:
-        self.config = config or CacheConfig()
+        self.config = _for_what_there_is(config or CacheConfig())
         self.read_only = read_only
         self.keys = make_keys(self.config)
         self.process = process or f"{socket.gethostname()}-{os.getpid()}"
         redis = self.config.redis
         self.link = make_link(redis, self.keys)
-        self.log = InvalidationLog(self.link, self.keys, read_only=read_only)
+        # Without a server the link is never opened, and the log is this process's own.
+        self._alone = not redis.enabled
+        self.log = LocalLog() if self._alone else InvalidationLog(self.link, self.keys, read_only=read_only)
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
         self.tier = RedisTier(self.link, self.log, self.keys)
@@ -62,19 +65,21 @@ class Parts:
         self.storage = Storage(self.config, self.log, self.memory, self.tier, commits, self.counters)
         bell = Bell(self.link.open_another, redis.connect_timeout)
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
-        self._tallies = Tallies(self.link, self.keys)
+        self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
         self.serving = Serving(self.storage, self._loads)
         self._in_memory = frozenset(name for name, policy in self.config.types.items() if policy.in_memory)
-        bounds_in_memory = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
-        self._follower = (
-            Follower(self.log, self.link, self.keys, min(bounds_in_memory)) if bounds_in_memory else None
-        )
-        self._recording = Recording(self) if recording and not read_only else None
+        bounds_of_age = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
+        self._follower: Follower | None = None
+        if bounds_of_age and isinstance(self.log, InvalidationLog):
+            self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
+        self._recording = Recording(self) if recording and not read_only and not self._alone else None
         self._owner = next(_OWNERS)
 
     async def connect(self) -> bool:
         """Start; say whether the server answered. If not, it is tried again in the background."""
+        if self._alone:
+            return True
         self.log.kept.open()
         reached = await self.link.connect()
         if self._follower is not None:
@@ -116,3 +121,11 @@ class Parts:
         except KeyError:
             known = ", ".join(sorted(self.config.types))
             raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None
+
+
+def _for_what_there_is(config: CacheConfig) -> CacheConfig:
+    """Where there is no server, all types are kept in memory."""
+    if config.redis.enabled:
+        return config
+    types = {name: policy.model_copy(update={"tiers": ("memory",)}) for name, policy in config.types.items()}
+    return config.model_copy(update={"types": types})

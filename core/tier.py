@@ -24,8 +24,8 @@ from stoker.core.entry import (
 )
 from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
+from stoker.core.knowledge import Log
 from stoker.core.link import Link
-from stoker.core.log import InvalidationLog
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.script import Script
@@ -111,7 +111,7 @@ class EntryState:
 class RedisTier:
     """Reads entries."""
 
-    def __init__(self, link: Link, log: InvalidationLog, keys: Keys) -> None:
+    def __init__(self, link: Link, log: Log, keys: Keys) -> None:
         self._link = link
         self._log = log
         self._keys = keys
