@@ -27,10 +27,6 @@ from stoker.core.link import Link
 from stoker.core.nodes import NodeClock, Nodes, identify
 from stoker.core.routing import SLOTS, Address, key_of, owners_by, redirection, slot_of
 
-#: A load that began longer ago than this is not stored any more, in seconds. Commits can't see the fence, so
-#: a sweep trims only what has been in the log for longer.
-COMMIT_SECONDS = 120.0
-
 #: Times a command is sent on before its error is handed over.
 MAX_REDIRECTIONS = 8
 
@@ -74,6 +70,7 @@ class ClusterLink(JoiningLink):
     """
 
     is_cluster = True
+    commit_seconds = 120.0
 
     def __init__(
         self, url: str, log_keys: Sequence[str], *, connect_timeout: float = 0.5, timeout: float = 0.1
@@ -235,15 +232,14 @@ class ClusterLink(JoiningLink):
             node = self._nodes.need(address)
             self._send_to(node.post, node.clock, sent, answered)
 
-    @staticmethod
     def _send_to(
-        post: Post, clock: NodeClock, sent: _Sent, handler: Handler, *, asking: bool = False
+        self, post: Post, clock: NodeClock, sent: _Sent, handler: Handler, *, asking: bool = False
     ) -> None:
         command = sent.command
         if callable(command):
             if clock.is_old:
                 post(("TIME",), clock.take)
-            command = command(clock.at(sent.began + COMMIT_SECONDS))
+            command = command(clock.at(sent.began + self.commit_seconds))
         if asking:
             post(("ASKING",), _ignore)
         post(command, handler)

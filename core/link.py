@@ -68,6 +68,9 @@ class Link(Calls):
     is_cluster: ClassVar[bool] = False
     """Whether entries and log may lie on different servers."""
 
+    commit_seconds: float = 0.0
+    """On a cluster, how long after a load began it may be stored: a sweep trims only what is older."""
+
     masters: frozenset[str] = frozenset()
     """On a cluster, the servers that own slots, by names that change when one was started again."""
 
