@@ -77,8 +77,15 @@ class Batches:
             for key in batch.lookups
             if not flights.age(cache_type, key) and not self._loads.is_elsewhere((cache_type, key))
         ]
+        before = {key for key in keys if self._loads.is_from_before(batch.lookups[key])}
+        pacing = self._loads.pacing
+        if before and not pacing.admits(cache_type, self._loads.policy(cache_type).warm):
+            keys = [key for key in keys if key not in before]
+            before.clear()
         if keys:
-            self._start(batch, keys)
+            _, task = self._start(batch, keys)
+            if before:
+                task.add_done_callback(lambda _: pacing.ended(cache_type))
 
     async def _run_once(
         self, batch: Batch, wanted: Sequence[str], view: View, found: dict[str, Loaded]

@@ -125,6 +125,10 @@ class Flights:
         if (cache_type, key) not in self._flights:
             self._start(cache_type, key, start)
 
+    def has(self, cache_type: str, key: str) -> bool:
+        """Whether a load of the key is under way."""
+        return (cache_type, key) in self._flights
+
     def age(self, cache_type: str, key: str) -> float:
         """Seconds for which a load of the key has been under way; 0 where none is."""
         flight = self._flights.get((cache_type, key))

@@ -20,6 +20,7 @@ from stoker.core.flights import Flight, Flights, Loaded
 from stoker.core.lease import Lease
 from stoker.core.loaders import Loader, is_conditional, returned_by
 from stoker.core.log import Log
+from stoker.core.pacing import Pacing
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position
 from stoker.core.storage import MISSING, Storage
@@ -86,6 +87,7 @@ class Loads:
         self._counters = counters
         self._contention = contention
         self._elsewhere = Throttle()
+        self.pacing = Pacing()
         self.tagging = Tagging()
 
     async def run(self, load: Load) -> Loaded:
@@ -105,9 +107,14 @@ class Loads:
 
     def run_behind(self, load: Load) -> None:
         """Start a load that nobody waits for, unless one is under way, here or elsewhere."""
-        if not self.is_elsewhere(load.name):
-            behind = replace(load, behind=True)
-            self.flights.start_behind(load.cache_type, load.key, lambda flight: self._fly(behind, flight))
+        if self.is_elsewhere(load.name) or self.flights.has(*load.name):
+            return
+        behind, cache_type, start = replace(load, behind=True), load.cache_type, self._fly
+        if load.lookup is not None and self.is_from_before(load.lookup):
+            if not self.pacing.admits(cache_type, self.policy(cache_type).warm):
+                return
+            start = self._fly_paced
+        self.flights.start_behind(cache_type, load.key, lambda flight: start(behind, flight))
 
     async def close(self, timeout: float) -> None:
         """Let loads under way end within `timeout` seconds; cancel those that don't."""
@@ -171,6 +178,11 @@ class Loads:
         """Store what a flight's loader returned; say whether it was stored."""
         return await self._storage.store(cache_type, key, value, tags, flight.epoch, flight.born, ttl=ttl)
 
+    def is_from_before(self, lookup: Lookup) -> bool:
+        """Whether an entry is of an older epoch: then all the others are stale, too, and all at once."""
+        entry, epoch = lookup.entry, self._log.epoch
+        return entry is not None and epoch not in {0, entry.epoch}
+
     def is_elsewhere(self, name: tuple[str, str]) -> bool:
         """Whether another process refreshed a key a moment ago, or does so still."""
         return self._elsewhere.holds(name)
@@ -180,6 +192,9 @@ class Loads:
         self._elsewhere.hold(name, ELSEWHERE_SECONDS)
 
     # -- one load ---------------------------------------------------------------------------------
+
+    async def _fly_paced(self, load: Load, flight: Flight) -> Loaded:
+        return await self.pacing.run(load.cache_type, self._fly(load, flight))
 
     async def _fly(self, load: Load, flight: Flight) -> Loaded:
         policy = self._config.types[load.cache_type]
