@@ -115,7 +115,7 @@ class Storage:
     ) -> dict[str, Any]:
         """Return the values of the keys that have a fresh one, decoded as `into`."""
         values: dict[str, Any] = {}
-        if cache_type in self._in_memory:
+        if cache_type in self._in_memory or self._tier.spread:
             lookups = await self.look_up_many(cache_type, keys, policy, counters)
             for key, lookup in zip(keys, lookups, strict=True):
                 self._read_into(values, key, lookup, into, policy, counters)

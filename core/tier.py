@@ -124,6 +124,11 @@ class RedisTier:
 
     # -- fetching ---------------------------------------------------------------------------------
 
+    @property
+    def spread(self) -> bool:
+        """Whether entries are on several servers: then each is asked for on its own."""
+        return self._link.is_cluster
+
     async def fetch(self, cache_type: str, key: str, policy: Policy) -> Lookup:
         """Read an entry strictly: held against all that stood in the log when the server was asked."""
         log = self._log
@@ -178,7 +183,9 @@ class RedisTier:
         return future
 
     async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
-        """Read entries strictly, all of a batch in one round trip."""
+        """Read entries strictly, all of a batch in one round trip; on a cluster, one to each server."""
+        if self.spread:
+            return list(await asyncio.gather(*(self.fetch(cache_type, key, policy) for key in keys)))
         judge, found = self.judge, list[Lookup]()
         for start in range(0, len(keys), FETCH_BATCH):
             batch = keys[start : start + FETCH_BATCH]
@@ -249,7 +256,7 @@ class RedisTier:
         log, history = self._log, self._log.history
         self._learnt = log.version
         self._epoch = log.epoch.to_bytes(8) if log.epoch and log.kept.empty else b""
-        self._alive_from = max(history.latest, history.horizon).to_bytes(16)
+        self._alive_from = max(history.latest, history.horizon, log.trusted_from).to_bytes(16)
 
     def _judge_closely(self, cache_type: str, key: str, data: bytes, policy: Policy) -> Lookup:
         log = self._log
@@ -257,11 +264,13 @@ class RedisTier:
             entry = unpack_entry(data)
         except EntryError:
             return Lookup(State.UNDECODABLE)
-        born, old = entry.born, entry.epoch != log.epoch
+        born = entry.born
+        older = entry.epoch != log.epoch
+        old = older or born < log.trusted_from
         lookup = Lookup(State.DEAD, data, START, START, None, entry)
         if born < log.history.horizon or (old and policy.after_rollback == "dead"):
             return lookup
-        if old and policy.after_rollback == "revalidate":
+        if older and policy.after_rollback == "revalidate":
             # When the log was lost and the clock ran backwards, it may have been born "after" records that
             # are younger: all of the new epoch count.
             born = min(born, log.epoch_start)

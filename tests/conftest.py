@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.clusters import ClusterServers
 from tests.servers import RedisServer
 
 #: On the project's CI nothing may be skipped for want of a program.
@@ -67,6 +68,32 @@ def prefix(redis_server: RedisServer) -> Iterator[str]:
     for key in client.scan_iter(match=f"{name}:*", count=1000):
         client.unlink(key)
     client.close()
+    assert not unbounded, f"keys with neither a TTL nor a stated bound: {unbounded}"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ClusterServers]:
+    """Three masters that the tests share, each under its own prefix."""
+    servers = ClusterServers(3)
+    try:
+        yield servers.start()
+    finally:
+        servers.stop()
+
+
+@pytest.fixture
+def cluster_prefix(cluster: ClusterServers) -> Iterator[str]:
+    """A fresh key prefix; afterwards every key below it must have had a TTL or a stated bound."""
+    name = f"t{uuid.uuid4().hex[:10]}"
+    yield name
+    unbounded: list[str] = []
+    for server in cluster.masters:
+        client = server.client()
+        for key in client.scan_iter(match=f"{name}:*", count=1000):
+            if client.ttl(key) == -1 and not has_stated_bound(name, key.decode()):
+                unbounded.append(key.decode())
+            client.unlink(key)
+        client.close()
     assert not unbounded, f"keys with neither a TTL nor a stated bound: {unbounded}"
 
 

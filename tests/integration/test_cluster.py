@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -18,23 +17,12 @@ from stoker.core.runs import RunLock, add_totals, recent_runs, record_run, total
 from stoker.core.scopes import Scope
 from stoker.core.sizes import measure_sizes
 from tests.clusters import ClusterServers
-from tests.conftest import has_stated_bound
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually
 
 KEYS = [str(number) for number in range(40)]
 PRODUCT = {"ttl": 300, "after_rollback": "dead"}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterServers]:
-    """Three masters that the tests share, each under its own prefix."""
-    servers = ClusterServers(3)
-    try:
-        yield servers.start()
-    finally:
-        servers.stop()
 
 
 @pytest.fixture
@@ -45,22 +33,6 @@ def own_cluster() -> Iterator[ClusterServers]:
         yield servers.start()
     finally:
         servers.stop()
-
-
-@pytest.fixture
-def prefix(cluster: ClusterServers) -> Iterator[str]:
-    """A fresh key prefix; afterwards every key below it must have had a TTL or a stated bound."""
-    name = f"t{uuid.uuid4().hex[:10]}"
-    yield name
-    unbounded: list[str] = []
-    for server in cluster.masters:
-        client = server.client()
-        for key in client.scan_iter(match=f"{name}:*", count=1000):
-            if client.ttl(key) == -1 and not has_stated_bound(name, key.decode()):
-                unbounded.append(key.decode())
-            client.unlink(key)
-        client.close()
-    assert not unbounded, f"keys with neither a TTL nor a stated bound: {unbounded}"
 
 
 class Source:
@@ -85,15 +57,15 @@ def log_server(cluster: ClusterServers, cache: CacheManager) -> RedisServer:
     return cluster.owner(slot_of(cache.keys.log))
 
 
-async def test_entries_are_spread_and_found_again(cluster: ClusterServers, prefix: str) -> None:
+async def test_entries_are_spread_and_found_again(cluster: ClusterServers, cluster_prefix: str) -> None:
     source = Source()
-    async with make_manager(cluster, prefix, product=PRODUCT) as cache:
+    async with make_manager(cluster, cluster_prefix, product=PRODUCT) as cache:
         await fill(cache, source)
         assert source.loads == len(KEYS)
         assert {where(cluster, cache, key).port for key in KEYS} == {s.port for s in cluster.masters}
         await fill(cache, source)
         assert source.loads == len(KEYS)
-    async with make_manager(cluster, prefix, product=PRODUCT) as another:
+    async with make_manager(cluster, cluster_prefix, product=PRODUCT) as another:
         await fill(another, source)
         assert source.loads == len(KEYS)
 
@@ -102,12 +74,12 @@ async def test_entries_are_spread_and_found_again(cluster: ClusterServers, prefi
     "scope", [Tag("t7"), Key("product", "7"), Pattern("product", "7"), Type("product"), Everything()]
 )
 async def test_an_invalidation_holds_on_all_servers(
-    cluster: ClusterServers, prefix: str, scope: Scope
+    cluster: ClusterServers, cluster_prefix: str, scope: Scope
 ) -> None:
     source = Source()
     async with (
-        make_manager(cluster, prefix, product=PRODUCT) as cache,
-        make_manager(cluster, prefix, product=PRODUCT) as peer,
+        make_manager(cluster, cluster_prefix, product=PRODUCT) as cache,
+        make_manager(cluster, cluster_prefix, product=PRODUCT) as peer,
     ):
         for key in KEYS:
             assert await cache.set("product", key, 1, tags=[f"t{key}"])
@@ -119,17 +91,19 @@ async def test_an_invalidation_holds_on_all_servers(
         assert await peer.get_or_load("product", "7", source.load, "7") == source.value
 
 
-async def test_a_delete_gives_the_memory_back_wherever_it_is(cluster: ClusterServers, prefix: str) -> None:
-    async with make_manager(cluster, prefix, product=PRODUCT) as cache:
+async def test_a_delete_gives_the_memory_back_wherever_it_is(
+    cluster: ClusterServers, cluster_prefix: str
+) -> None:
+    async with make_manager(cluster, cluster_prefix, product=PRODUCT) as cache:
         for key in KEYS:
             assert await cache.set("product", key, 1)
         assert [await cache.delete("product", key) for key in KEYS] == [1] * len(KEYS)
         assert (await measure_sizes(cache)).entries["product"] == 0
 
 
-async def test_a_load_that_was_overtaken_is_stored_dead(cluster: ClusterServers, prefix: str) -> None:
+async def test_a_load_that_was_overtaken_is_stored_dead(cluster: ClusterServers, cluster_prefix: str) -> None:
     source = Source()
-    async with make_manager(cluster, prefix, product=PRODUCT) as cache:
+    async with make_manager(cluster, cluster_prefix, product=PRODUCT) as cache:
         for key in KEYS[:6]:
             started, go = asyncio.Event(), asyncio.Event()
 
@@ -149,11 +123,11 @@ async def test_a_load_that_was_overtaken_is_stored_dead(cluster: ClusterServers,
 
 
 async def test_what_the_fleet_shares_is_counted_over_all_servers(
-    cluster: ClusterServers, prefix: str
+    cluster: ClusterServers, cluster_prefix: str
 ) -> None:
     """Hot keys, rates, run records, heartbeats, sizes and the clean-up: none needs two keys in one slot."""
     source = Source()
-    async with make_manager(cluster, prefix, recording=True, product=PRODUCT) as cache:
+    async with make_manager(cluster, cluster_prefix, recording=True, product=PRODUCT) as cache:
         await fill(cache, source)
         await fill(cache, source)
         await eventually(lambda: _hot(cache), "the hot keys are counted", timeout=30)
