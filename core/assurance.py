@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 from stoker.core.calls import Command
-from stoker.core.errors import LinkError, ReplyError
+from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.link import Link
 
 logger = logging.getLogger(__name__)
+
+#: Appends that share one wait at most.
+MAX_BATCH = 1_000
 
 
 class Assurance:
@@ -31,6 +35,8 @@ class Assurance:
         self._on_disk = on_disk
         self._timeout_ms = max(1, int(timeout * 1000))
         self._reported = False
+        self._queue: list[tuple[Command, asyncio.Future[tuple[Any, bool]]]] = []
+        self._sender: asyncio.Task[None] | None = None
 
     async def append(self, command: Command) -> tuple[Any, bool]:
         """Return the reply to a command that appends, and whether all who must have it do.
@@ -39,23 +45,46 @@ class Assurance:
             LinkError: The server can't be reached.
             ReplyError: It refuses the command.
         """
-        await self._link.connect()
-        commands = [command]
-        if self._replicas:
-            commands.append(("WAIT", self._replicas, self._timeout_ms))
-        if self._on_disk:
-            commands.append(("WAITAOF", 1, 0, self._timeout_ms))
-        reply, *waits = await self._link.gather(commands)
-        if isinstance(reply, (LinkError, ReplyError)):
-            raise reply
-        missing = self._missing(waits)
-        if reply is not None:
-            self._report(missing)
-        return reply, not missing
+        future: asyncio.Future[tuple[Any, bool]] = asyncio.get_running_loop().create_future()
+        self._queue.append((command, future))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_all(), name="stoker-assurance")
+        return await future
 
     async def close(self) -> None:
         """Close the connection; a further append opens it again."""
         await self._link.close()
+        if self._sender is not None and not self._sender.done():
+            await asyncio.wait([self._sender])  # it fails at once now
+
+    async def _send_all(self) -> None:
+        """What comes while others are waited for shares the next wait: none waits for more than two."""
+        while self._queue:
+            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+            try:
+                await self._send([command for command, _ in batch], [future for _, future in batch])
+            except (LinkError, ReplyError, UsageError) as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+
+    async def _send(self, commands: list[Command], futures: list[asyncio.Future[tuple[Any, bool]]]) -> None:
+        await self._link.connect()
+        waits: list[Command] = []
+        if self._replicas:
+            waits.append(("WAIT", self._replicas, self._timeout_ms))
+        if self._on_disk:
+            waits.append(("WAITAOF", 1, 0, self._timeout_ms))
+        replies = await self._link.gather([*commands, *waits])
+        missing = self._missing(replies[len(commands) :])
+        self._report(missing)
+        for reply, future in zip(replies, futures, strict=False):
+            if future.done():
+                continue  # its caller has given up
+            if isinstance(reply, (LinkError, ReplyError)):
+                future.set_exception(reply)
+            else:
+                future.set_result((reply, not missing))
 
     def _missing(self, waits: list[Any]) -> str:
         """Who does not have it, for people; empty where all do."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from stoker.core.addresses import Servers
+from stoker.core.assurance import Assurance
 from stoker.core.cluster import ClusterLink
 from stoker.core.cluster_commits import ClusterCommits
 from stoker.core.commits import Commits
 from stoker.core.config import CacheConfig, RedisConfig
 from stoker.core.keys import Keys
+from stoker.core.knowledge import Log
 from stoker.core.link import Link
 from stoker.core.log import InvalidationLog
 from stoker.core.sentinel import SentinelLink
@@ -31,6 +33,22 @@ def make_link(redis: RedisConfig, keys: Keys) -> Link:
             return Link(url, connect_timeout=connect_timeout, timeout=timeout)
 
 
-def make_commits(link: Link, log: InvalidationLog, keys: Keys) -> Commits:
+def make_log(link: Link, redis: RedisConfig, keys: Keys, *, read_only: bool) -> InvalidationLog:
+    """The log behind a link; where appends must be made sure of, they get a connection of their own."""
+    assurance = None
+    if redis.wait_replicas or redis.wait_aof:
+        patient = redis.model_copy(update={"timeout": redis.wait_timeout * 2 + redis.timeout})
+        assurance = Assurance(
+            make_link(patient, keys),
+            replicas=redis.wait_replicas,
+            on_disk=redis.wait_aof,
+            timeout=redis.wait_timeout,
+        )
+    return InvalidationLog(
+        link, keys, read_only=read_only, assurance=assurance, allow_eviction=redis.allow_eviction
+    )
+
+
+def make_commits(link: Link, log: Log, keys: Keys) -> Commits:
     """What stores entries over a link."""
     return ClusterCommits(link, log, keys) if isinstance(link, ClusterLink) else Commits(link, log, keys)

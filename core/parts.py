@@ -13,10 +13,10 @@ from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contention
 from stoker.core.counters import Counters
-from stoker.core.errors import UsageError
+from stoker.core.errors import ConfigError, UsageError
 from stoker.core.follower import Follower
 from stoker.core.lease import Leases
-from stoker.core.linking import make_commits, make_keys, make_link
+from stoker.core.linking import make_commits, make_keys, make_link, make_log
 from stoker.core.loaders import Recipe
 from stoker.core.loads import Loads
 from stoker.core.local_log import LocalLog
@@ -55,7 +55,7 @@ class Parts:
         self.link = make_link(redis, self.keys)
         # Without a server the link is never opened, and the log is this process's own.
         self._alone = not redis.enabled
-        self.log = LocalLog() if self._alone else InvalidationLog(self.link, self.keys, read_only=read_only)
+        self.log = LocalLog() if self._alone else make_log(self.link, redis, self.keys, read_only=read_only)
         self.counters = Counters()
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES)
         self.tier = RedisTier(self.link, self.log, self.keys)
@@ -77,11 +77,18 @@ class Parts:
         self._owner = next(_OWNERS)
 
     async def connect(self) -> bool:
-        """Start; say whether the server answered. If not, it is tried again in the background."""
+        """Start; say whether the server answered. If not, it is tried again in the background.
+
+        Raises:
+            ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
+        """
         if self._alone:
             return True
         self.log.kept.open()
         reached = await self.link.connect()
+        if isinstance(self.log, InvalidationLog) and self.log.unfit and not self.read_only:
+            await self.close(0)
+            raise ConfigError(self.log.unfit)
         if self._follower is not None:
             self._follower.start()
         if self._recording is not None:
