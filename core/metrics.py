@@ -61,6 +61,18 @@ _BY_TYPE = (
     ("stoker_deletes", "deletes", "Entries that were deleted"),
     ("stoker_loads_joined", "loads_joined", "Reads that waited for another's load"),
     ("stoker_load_failures", "load_failures", "Loads that failed"),
+    ("stoker_loads_not_modified", "not_modified", "Loads that kept what was stored"),
+    ("stoker_loads_throttled", "throttled", "Loads not tried again so soon after one that failed"),
+    ("stoker_early_refreshes", "early_refreshes", "Loads that began behind a fresh answer"),
+    ("stoker_fail_safe_serves", "fail_safe_serves", "Stale hits for want of anything newer"),
+    ("stoker_soft_timeouts", "soft_timeouts", "Reads that would not wait for their load any longer"),
+    ("stoker_leases_won", "leases_won", "Leases that loads of this process got"),
+    ("stoker_leases_waited", "leases_waited", "Loads that waited for another process's"),
+    (
+        "stoker_leases_taken_over",
+        "leases_taken_over",
+        "Leases taken from processes whose load an invalidation had overtaken",
+    ),
 )
 
 T = TypeVar("T")
