@@ -18,6 +18,7 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from stoker.core.ghosts import Ghosts, distance
+from stoker.core.slots import Queue, Slot
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -29,8 +30,11 @@ ENTRY_BYTES = 256
 #: Hits that count when an entry reaches the head of the main queue: each lets it pass the queue once more.
 MAX_VISITS = 7
 
-#: Entries that one choice moves out of the way at most.
-MAX_MOVES = 4
+#: Entries in use that one look for a victim passes by.
+MAX_PASSED = 4
+
+#: Entries in use that may stay in the window when one is put.
+MAX_RENEWALS = 8
 
 #: The window's share of the entries: at first, at least, at most.
 FIRST_SHARE, LEAST_SHARE, LARGEST_SHARE = 0.05, 0.01, 0.8
@@ -46,65 +50,6 @@ FORGOTTEN_TURNS = 10
 
 #: Dropped entries whose memory one step gives back, after everything was cleared.
 FREED_AT_ONCE = 16
-
-
-class Slot(Generic[K, T]):
-    """An entry's place in the store."""
-
-    __slots__ = ("after", "before", "expires", "in_main", "item", "key", "seen", "visits", "weight")
-
-    key: K
-    item: T
-    weight: int
-    """Bytes."""
-    expires: float
-    """When it is of no use any more, on the clock of who puts it."""
-    visits: int
-    """Hits since its queue last looked."""
-    seen: int
-    """Turn of the last hit."""
-    in_main: bool
-    before: Slot[K, T]
-    after: Slot[K, T]
-
-
-class Queue(Generic[K, T]):
-    """Slots in the order in which they came, linked to each other."""
-
-    __slots__ = ("bytes", "ends", "length")
-
-    def __init__(self) -> None:
-        ends: Slot[K, T] = Slot()
-        ends.before = ends.after = self.ends = ends
-        self.length = 0
-        self.bytes = 0
-
-    def push(self, slot: Slot[K, T]) -> None:
-        """Put a slot at the end."""
-        ends = self.ends
-        last = ends.before
-        slot.before, slot.after = last, ends
-        last.after = ends.before = slot
-        self.length += 1
-        self.bytes += slot.weight
-
-    def unlink(self, slot: Slot[K, T]) -> None:
-        """Take a slot out, wherever it stands."""
-        before, after = slot.before, slot.after
-        before.after, after.before = after, before
-        # A slot that refers to itself is freed later than one that refers to nothing.
-        del slot.before, slot.after
-        self.length -= 1
-        self.bytes -= slot.weight
-
-    def renew(self, slot: Slot[K, T]) -> None:
-        """Move a slot to the end."""
-        before, after = slot.before, slot.after
-        before.after, after.before = after, before
-        ends = self.ends
-        last = ends.before
-        slot.before, slot.after = last, ends
-        last.after = ends.before = slot
 
 
 class MemoryStore(Generic[K, T]):
@@ -144,6 +89,7 @@ class MemoryStore(Generic[K, T]):
         self._ghosts = Ghosts(0)
         self._left_window = self._left_main = 0
         self._hand: Slot[K, T] = self._window.ends
+        self._looked_in_vain = False
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -183,11 +129,12 @@ class MemoryStore(Generic[K, T]):
             self.rejections += 1
             return False
         self.turn += 1
-        slot = self.slots.get(key)
+        self._looked_in_vain = False
+        slot: Slot[K, T] | None = self.slots.get(key)
         if slot is not None:
             self._replace(slot, item, weight, expires)
         else:
-            slot = Slot[K, T]()
+            slot = Slot()
             slot.key, slot.item, slot.weight, slot.expires = key, item, weight, expires
             slot.visits, slot.seen = 0, self.turn
             self._enter(slot, now)
@@ -203,6 +150,13 @@ class MemoryStore(Generic[K, T]):
             return None
         self._drop(slot)
         return slot.item
+
+    def expire_at(self, key: K, expires: float) -> bool:
+        """Change when an entry is of no use any more; say whether there is one."""
+        slot = self.slots.get(key)
+        if slot is not None:
+            slot.expires = expires
+        return slot is not None
 
     def clear(self) -> None:
         """Drop all entries; the memory of many is given back in steps, by what is put later and by sweeps."""
@@ -277,22 +231,25 @@ class MemoryStore(Generic[K, T]):
 
     def _make_room(self, newest: Slot[K, T], now: float) -> None:
         """Evict until the bounds hold again, never the newest entry, and keep the window to its share."""
-        window, moves = self._window, MAX_MOVES
+        window, moves = self._window, MAX_RENEWALS
         while True:
             entries = len(self.slots)
             full = entries > self.max_entries or self.bytes > self.max_bytes
             first = window.ends.after
             # One more while there is room: what was evicted for it must not be made up for at once.
             length = window.length - (not full)
-            if (
-                moves
-                and first is not newest
-                and (length > self.share * entries or (full and window.bytes > self.share * self.bytes))
+            if first is not newest and (
+                length > self.share * entries or (full and window.bytes > self.share * self.bytes)
             ):
-                moves -= not self._leave_window(first, newest, now, full=full)
+                if moves:
+                    moves -= not self._leave_window(first, newest, now, full=full)
+                elif full:
+                    self._evict(first, now)
+                else:
+                    return
             elif full:
-                victim = self._victim(now, newest) or self._first(newest)
-                self._evict(victim, now)
+                self._looked_in_vain = False
+                self._evict(self._victim(now, newest) or self._first(newest), now)
             else:
                 return
 
@@ -322,18 +279,22 @@ class MemoryStore(Generic[K, T]):
 
     def _victim(self, now: float, newest: Slot[K, T] | None) -> Slot[K, T] | None:
         """The entry that would leave the main queue next; None while all that were looked at are in use."""
-        main = self._main
-        for _ in range(MAX_MOVES):
-            slot = main.ends.after
-            if slot is main.ends or slot is newest:
+        if self._looked_in_vain:
+            return None
+        ends = self._main.ends
+        for _ in range(MAX_PASSED):
+            slot = ends.after
+            if slot is ends or slot is newest:
                 return None
             visits = slot.visits
             if not visits or slot.expires <= now:
                 return slot
             slot.visits = min(visits, MAX_VISITS) - 1
-            self._step_over(slot)
-            main.renew(slot)
-        slot = main.ends.after
+            if slot is self._hand:
+                self._hand = slot.after
+            self._main.renew(slot)
+        slot = ends.after
+        self._looked_in_vain = bool(slot.visits)
         return None if slot.visits or slot is newest else slot
 
     def _first(self, newest: Slot[K, T]) -> Slot[K, T]:
@@ -376,7 +337,8 @@ class MemoryStore(Generic[K, T]):
             ghosts.bury(slot.key, slot.seen, self._left_window << 1)
 
     def _drop(self, slot: Slot[K, T]) -> None:
-        self._step_over(slot)
+        if slot is self._hand:
+            self._hand = slot.after
         del self.slots[slot.key]
         self.bytes -= slot.weight
         (self._main if slot.in_main else self._window).unlink(slot)
