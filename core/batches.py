@@ -63,7 +63,8 @@ class Batches:
             UsageError: The loader's answer is no mapping of keys to values.
             Exception: Whatever a loader raises.
         """
-        view, wanted = self._flights.view(), list(batch.lookups)
+        looked = all(lookup.state is not State.UNREACHABLE for lookup in batch.lookups.values())
+        view, wanted = self._flights.view(looked=looked), list(batch.lookups)
         found: dict[str, Loaded] = {}
         while wanted:
             wanted = await self._run_once(batch, wanted, view, found)
@@ -75,7 +76,7 @@ class Batches:
         keys = [
             key
             for key in batch.lookups
-            if not flights.age(cache_type, key) and not self._loads.is_elsewhere((cache_type, key))
+            if not flights.has(cache_type, key) and not self._loads.is_elsewhere((cache_type, key))
         ]
         before = {key for key in keys if self._loads.is_from_before(batch.lookups[key])}
         pacing = self._loads.pacing
@@ -229,8 +230,10 @@ class Batches:
     async def _ask(self, turn: _Turn, flights: Mapping[str, Flight]) -> tuple[Mapping[str, Any], float]:
         batch, loads, policy = turn.batch, self._loads, turn.policy
         counters = loads.counters(batch.cache_type)
-        for flight in flights.values():
-            await loads.begin(flight)
+        first, *others = flights.values()
+        await loads.begin(first)
+        for flight in others:
+            flight.begin(first.epoch, first.born, first.known, first.kept)
         counters.loads += 1
         counters.early_refreshes += batch.behind and any(
             batch.lookups[key].state is State.FRESH for key in flights

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from stoker.core.counters import TypeCounters
 from stoker.core.lease import NOT_STORED, Holder, Lease, Leases
 from stoker.core.log import Log
 from stoker.core.policy import Policy
+from stoker.core.position import join_position
 from stoker.core.storage import Storage
 from stoker.core.tier import Lookup, State
 
@@ -96,6 +98,8 @@ class Contention:
             return taken if needed else await self._still_needed(contender, taken)
         if not contender.waits:
             return Verdict.ELSEWHERE
+        if self._settles(contender):
+            return Verdict.ALONE
         contender.counters.leases_waited += 1
         flight = contender.flight
         ear = await self._bell.listen(self._leases.name(flight.cache_type, flight.key))
@@ -177,10 +181,22 @@ class Contention:
             return lookup
         return lease
 
+    def _settles(self, contender: Contender) -> bool:
+        """Whether an invalidation still holds for a source that lags: all that is loaded now will be dead."""
+        settle = contender.policy.settle
+        if not settle:
+            return False
+        since = join_position(int((time.time() - settle) * 1000), 0)
+        return bool(self._log.killer(contender.flight.cache_type, contender.flight.key, (), since))
+
     def _is_overtaken(self, flight: Flight, holder: Holder) -> bool:
         """Whether something that is known here has killed what the holder loads."""
         log = self._log
-        if not holder.epoch or not log.epoch or holder.born < log.known_from:
+        if not holder.epoch or not log.epoch:
+            return False
+        if holder.born < log.history.swept:
+            return True  # it can't be stored any more
+        if holder.born < log.known_from:
             return False
         if holder.epoch != log.epoch:
             return True

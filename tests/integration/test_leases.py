@@ -343,3 +343,17 @@ async def test_a_bell_whose_connection_was_lost_is_opened_again(
             assert [await first, await second] == [1, 1]
             client.client_kill_filter(_type="pubsub")
     assert source.loads == 2
+
+
+async def test_while_an_invalidation_settles_nobody_waits_for_what_will_be_dead(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    source = Source()
+    source.gate.clear()
+    async with fleet(redis_server, prefix, 2, settle=3600) as (cache, other):
+        await cache.invalidate(Key("product", "1"))
+        waiting = [read(cache, source), read(other, source)]
+        await eventually(lambda: source.loading == 2, "each loads for itself")
+        source.gate.set()
+        assert await asyncio.gather(*waiting) == [1, 1]
+        assert counted([cache, other], "leases_waited") == 0
