@@ -26,6 +26,10 @@ SHORTEST_GRACE_SECONDS = 0.05
 LONGEST_GRACE_SECONDS = 1.0
 
 
+#: When the loader of a flight started that has none in this process.
+NEVER = float("-inf")
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The result of a load."""
@@ -55,6 +59,8 @@ class View(NamedTuple):
     """Up to where this process knew of acknowledged invalidations, its own appends included."""
     kept: int
     """Calls whose invalidations were kept for want of a server until then."""
+    since: float = 0.0
+    """When a caller began that could *not* look at the log, by the event loop's clock; 0 for all others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +79,8 @@ class Flight:
     kept: int = 0
     started: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     """By the event loop's clock."""
+    loading_since: float = NEVER
+    """When its loader started in this process, by the same clock."""
     wake: Callable[[], None] | None = None
     """Has it look again whether the load that it waits for is still worth waiting for."""
 
@@ -82,6 +90,7 @@ class Flight:
 
     def begin_now(self, log: Log) -> None:
         """The loader starts now."""
+        self.loading_since = asyncio.get_running_loop().time()
         self.begin(log.epoch, log.seen, log.known, log.kept.total)
 
 
@@ -97,7 +106,15 @@ class Flights:
         self._flights: dict[tuple[str, str], Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def load(self, cache_type: str, key: str, start: Start, joined: Callable[[], None]) -> Loaded:
+    async def load(
+        self,
+        cache_type: str,
+        key: str,
+        start: Start,
+        joined: Callable[[], None],
+        *,
+        looked: bool = True,
+    ) -> Loaded:
         """Join the key's load if it may serve a caller who looked at the log just now, else start one.
 
         Args:
@@ -105,14 +122,21 @@ class Flights:
             key: The key.
             start: Makes the load.
             joined: Called when another's load served.
+            looked: Whether the caller could look at the log. One that could not takes only what began to be
+                loaded after it came; what is under way already it waits for, so that there is still one load
+                at a time.
 
         Raises:
             LoadCancelledError: The load was cancelled, and not by this caller.
             Exception: Whatever the loader raises.
         """
-        view = self.view()
+        view = self.view(looked=looked)
         while True:
             flight = self.find(cache_type, key, view)
+            if flight is None and view.since and (under_way := self._flights.get((cache_type, key))):
+                await asyncio.wait([under_way.landed])
+                self._forget(under_way)
+                continue
             if flight is None:
                 return await wait_for(self._start(cache_type, key, start).landed)
             loaded = await self.join(flight, view)
@@ -136,9 +160,10 @@ class Flights:
 
     # -- for loads of several keys ----------------------------------------------------------------
 
-    def view(self) -> View:
-        """What is known of the log now."""
-        return View(self._log.epoch, self._log.known, self._log.kept.total)
+    def view(self, *, looked: bool = True) -> View:
+        """What is known of the log now, by a caller that could look at it just now, or could not."""
+        since = 0.0 if looked else asyncio.get_running_loop().time()
+        return View(self._log.epoch, self._log.known, self._log.kept.total, since)
 
     def find(self, cache_type: str, key: str, view: View) -> Flight | None:
         """The key's load under way, if it may serve a caller who looked at the log at `view`."""
@@ -225,6 +250,8 @@ class Flights:
             return True  # it is judged when it has come to something
         if flight.kept < view.kept or flight.epoch != view.epoch:
             return False
+        if view.since:
+            return flight.loading_since >= view.since
         if flight.known >= view.known:
             return True
         if tags is None:

@@ -102,7 +102,11 @@ class Loads:
             counters.loads_joined += 1
 
         return await self.flights.load(
-            load.cache_type, load.key, lambda flight: self._fly(load, flight), joined
+            load.cache_type,
+            load.key,
+            lambda flight: self._fly(load, flight),
+            joined,
+            looked=load.lookup is None or load.lookup.state is not State.UNREACHABLE,
         )
 
     def run_behind(self, load: Load) -> None:
