@@ -20,12 +20,12 @@ from typing import Any
 
 from stoker.core.addresses import Servers
 from stoker.core.calls import SCAN_COUNT, Command, Handler
-from stoker.core.connecting import ask, open_transport
+from stoker.core.connecting import open_transport
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.joining import JoiningLink
 from stoker.core.link import Link
 from stoker.core.nodes import NodeClock, Nodes, identify
-from stoker.core.routing import SLOTS, Address, key_of, owners_by, redirection, slot_of
+from stoker.core.routing import SLOTS, Address, key_of, owners_by, redirection, slot_of, slots_by
 
 #: Times a command is sent on before its error is handed over.
 MAX_REDIRECTIONS = 8
@@ -102,9 +102,9 @@ class ClusterLink(JoiningLink):
 
     @property
     def topology(self) -> object:
-        """Something that differs once any slot has moved, or any connection was lost."""
-        nodes = tuple((address, node.connections) for address, node in self._nodes.links())
-        return self._map, self._home, self.connections, nodes
+        """Something that differs once this process has noticed that a slot moved, or lost a connection."""
+        connections = [node.connections for _, node in self._nodes.links()]
+        return self._map, self._home, self.connections, connections
 
     def _node_changed(self) -> None:
         self._wanted.set()
@@ -198,22 +198,38 @@ class ClusterLink(JoiningLink):
         """
         self._dispatch(_Sent(slot_of(name), make, handler, began=began))
 
+    async def survey(self) -> object:
+        """Ask each server what it owns; the answer differs once a slot has moved or a connection was lost.
+
+        None while keys are on their way from one server to another.
+
+        Raises:
+            LinkError: A server can't be asked.
+            ReplyError: It refuses.
+        """
+        await self._read_map()
+        found: list[object] = []
+        for address in sorted(self._owning):
+            link = self if address == self._home else self._nodes.need(address)
+            slots = slots_by(await link.call("CLUSTER", "NODES"))
+            if "[" in slots:
+                return None
+            found.append((address, link.connections, slots))
+        return found
+
     async def scan(self, pattern: str, count: int = SCAN_COUNT) -> AsyncGenerator[list[bytes]]:
         """Walk the keys that match, of one server after the other; a key may come twice.
 
-        While slots move, a key may be missed: whoever must see all compares `topology`.
+        While slots move, a key may be missed: whoever must see all compares a `survey` before and after.
 
         Raises:
             LinkError: One of the servers can't be reached.
             ReplyError: It refuses.
         """
         for address in sorted(self._owning):
-            if address == self._home:
-                async for names in super().scan(pattern, count):
-                    yield names
-            else:
-                async for names in self._nodes.need(address).scan(pattern, count):
-                    yield names
+            scan = super().scan if address == self._home else self._nodes.need(address).scan
+            async for names in scan(pattern, count):
+                yield names
 
     def _dispatch(self, sent: _Sent) -> None:
         at_home = sent.of_log and self._asking is not None
@@ -371,23 +387,10 @@ class ClusterLink(JoiningLink):
                 return owners_by(await link.call("CLUSTER", "SLOTS"), address)
             except (LinkError, ReplyError) as error:
                 reason = str(error)
-        places = dict.fromkeys([*self._servers.hosts, *(address for address, _ in self._nodes.links())])
-        asked = [asyncio.create_task(self._ask_at(address)) for address in places]
         try:
-            for answer in asyncio.as_completed(asked):
-                try:
-                    return await answer
-                except (LinkError, ReplyError) as error:
-                    reason = str(error)
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-        raise LinkError(f"no server of the cluster answers: {reason}")
-
-    async def _ask_at(self, address: Address) -> list[Address | None]:
-        url = self._servers.at(*address)
-        return owners_by(await ask(url, self.connect_timeout, "CLUSTER", "SLOTS"), address)
+            return await self._nodes.first_map()
+        except LinkError as error:
+            raise LinkError(f"no server of the cluster answers: {error or reason}") from None
 
 
 def _ignore(_reply: Any) -> None:

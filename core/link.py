@@ -146,7 +146,18 @@ class Link(Calls):
 
     @property
     def topology(self) -> object:
-        """Something that differs once a server may not be what it was, or holds other keys than it did."""
+        """Something that differs once this process has noticed that a server, or what it owns, changed."""
+        return self.connections
+
+    async def survey(self) -> object:
+        """Look which server holds what; the answer differs once one may not be what it was, or has others.
+
+        None while keys are on their way from one server to another.
+
+        Raises:
+            LinkError: A server can't be asked.
+            ReplyError: It refuses.
+        """
         return self.connections
 
     async def open_another(self) -> tuple[Any, asyncio.Transport]:

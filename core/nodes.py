@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from stoker.core.addresses import Servers
 from stoker.core.clock import boottime
-from stoker.core.errors import LinkError
+from stoker.core.connecting import ask
+from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link import Link
-from stoker.core.routing import Address
+from stoker.core.routing import Address, owners_by
 
 #: Seconds after which a server is asked for its time again, when that is needed.
 CLOCK_SECONDS = 5.0
@@ -151,6 +152,31 @@ class Nodes:
             task.add_done_callback(self._closing.discard)
         new = [link.connect() for link in self._links.values() if not link.connections]
         await asyncio.gather(*new)
+
+    async def first_map(self) -> list[Address | None]:
+        """The owner of each slot, by the first answer to connections made for it, to all known servers.
+
+        Raises:
+            LinkError: None of them answers.
+        """
+        reason = ""
+        places = dict.fromkeys([*self._servers.hosts, *self._links])
+        asked = [asyncio.create_task(self._ask_at(address)) for address in places]
+        try:
+            for answer in asyncio.as_completed(asked):
+                try:
+                    return await answer
+                except (LinkError, ReplyError) as error:
+                    reason = str(error)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise LinkError(reason)
+
+    async def _ask_at(self, address: Address) -> list[Address | None]:
+        url, (limit, _) = self._servers.at(*address), self._limits
+        return owners_by(await ask(url, limit, "CLUSTER", "SLOTS"), address)
 
     async def close(self) -> None:
         """Let go of all."""

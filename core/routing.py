@@ -92,6 +92,15 @@ def owners_by(reply: Any, asked: Address) -> list[Address | None]:
     return owners
 
 
+def slots_by(reply: bytes) -> str:
+    """What a server owns, by its reply to CLUSTER NODES; slots on their way to or from it are in brackets."""
+    for line in reply.decode(errors="replace").splitlines():
+        words = line.split(" ")
+        if "myself" in words[2]:
+            return " ".join(words[8:])
+    return ""
+
+
 def redirection(error: ReplyError, asked: Address) -> tuple[str, Address | None]:
     """The kind of an error, and the server that it names if it is a redirection."""
     kind, *rest = str(error).split(" ")
