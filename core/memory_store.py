@@ -193,11 +193,16 @@ class MemoryStore(Generic[K, T]):
 
     def _enter(self, slot: Slot[K, T], now: float) -> None:
         """Give a new entry its queue: the main one if its key has come back early enough."""
-        memory = self._ghosts.recall(slot.key)
-        self.slots[slot.key] = slot
+        key = slot.key
+        memory = self._ghosts.recall(key)
+        self.slots[key] = slot
         self.bytes += slot.weight
-        slot.in_main = memory is not None and self._came_back(*memory, now)
-        (self._main if slot.in_main else self._window).push(slot)
+        if memory is not None and self._came_back(*memory, now):
+            slot.in_main = True
+            self._main.push(slot)
+        else:
+            slot.in_main = False
+            self._window.push(slot)
 
     def _came_back(self, seen: int, left: int, now: float) -> bool:
         """Learn from a ghost; whether its key is worth more than what would leave the main queue for it."""
@@ -281,7 +286,8 @@ class MemoryStore(Generic[K, T]):
         """The entry that would leave the main queue next; None while all that were looked at are in use."""
         if self._looked_in_vain:
             return None
-        ends = self._main.ends
+        main = self._main
+        ends = main.ends
         for _ in range(MAX_PASSED):
             slot = ends.after
             if slot is ends or slot is newest:
@@ -289,10 +295,10 @@ class MemoryStore(Generic[K, T]):
             visits = slot.visits
             if not visits or slot.expires <= now:
                 return slot
-            slot.visits = min(visits, MAX_VISITS) - 1
+            slot.visits = (visits if visits < MAX_VISITS else MAX_VISITS) - 1  # noqa: FURB136  in half the time
             if slot is self._hand:
                 self._hand = slot.after
-            self._main.renew(slot)
+            main.renew(slot)
         slot = ends.after
         self._looked_in_vain = bool(slot.visits)
         return None if slot.visits or slot is newest else slot
