@@ -85,7 +85,6 @@ class ClusterLink(JoiningLink):
         """Where the log is on its way to: its commands need leave there."""
         self._owners: list[Address | None] = [None] * SLOTS
         self._owning: frozenset[Address] = frozenset()
-        self._map = 0
         self._nodes = Nodes(
             self._servers, connect_timeout=connect_timeout, timeout=timeout, on_change=self._node_changed
         )
@@ -99,12 +98,6 @@ class ClusterLink(JoiningLink):
         self._identity: str | None = None
 
     # -- state ------------------------------------------------------------------------------------
-
-    @property
-    def topology(self) -> object:
-        """Something that differs once this process has noticed that a slot moved, or lost a connection."""
-        connections = [node.connections for _, node in self._nodes.links()]
-        return self._map, self._home, self.connections, connections
 
     def _node_changed(self) -> None:
         self._wanted.set()
@@ -364,7 +357,6 @@ class ClusterLink(JoiningLink):
             changed, self._owners = owners != self._owners, owners
             self._owning = frozenset(address for address in owners if address is not None)
             if changed:
-                self._map += 1
                 for _, node in self._nodes.links():
                     if not node.ready:
                         node.identity = None  # while it was away, another may have taken over, and given on
@@ -377,7 +369,7 @@ class ClusterLink(JoiningLink):
             self._name_masters()
 
     async def _ask_for_map(self) -> list[Address | None]:
-        reason, self._turn = "no server is named", self._turn + 1
+        reason, self._turn = "", self._turn + 1
         links: list[tuple[Address, Link]] = [pair for pair in self._nodes.links() if pair[1].ready]
         if self.ready and self._home is not None:
             links.append((self._home, self))
@@ -390,7 +382,7 @@ class ClusterLink(JoiningLink):
         try:
             return await self._nodes.first_map()
         except LinkError as error:
-            raise LinkError(f"no server of the cluster answers: {error or reason}") from None
+            raise LinkError(f"no server of the cluster answers: {reason or error}") from None
 
 
 def _ignore(_reply: Any) -> None:

@@ -187,7 +187,7 @@ async def count_hit(manager: CacheManager, scopes: Sequence[Scope]) -> int:
     """
     tags = {scope.tag.encode() for scope in scopes if isinstance(scope, Tag)}
     total, seen = 0, set[int]()
-    async for found in manager.tier.scan(manager.keys.all_entries):
+    async for found in manager.link.scan(manager.keys.all_entries):
         names = [name for name in dict.fromkeys(found) if hash(name) not in seen]
         seen.update(map(hash, names))
         rest = [name for name in names if not any(_covers(s, *manager.keys.parse(name)) for s in scopes)]

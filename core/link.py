@@ -144,11 +144,6 @@ class Link(Calls):
         """Wait, without limit, until calls are accepted."""
         await self._up.wait()
 
-    @property
-    def topology(self) -> object:
-        """Something that differs once this process has noticed that a server, or what it owns, changed."""
-        return self.connections
-
     async def survey(self) -> object:
         """Look which server holds what; the answer differs once one may not be what it was, or has others.
 
