@@ -8,18 +8,20 @@ was cut by somebody else, and readers trust nothing older.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from stoker.core.entry import FROZEN_BYTES, frozen_born
+from stoker.core.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
+from stoker.core.errors import ReplyError
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position, parse_position, split_position
 from stoker.core.scopes import Everything
 from stoker.core.script import Script
-from stoker.core.tier import State
+from stoker.core.tier import PEEK_BYTES, State
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 #: Records stay at least so long, so that loads under way can be stored.
 MINIMUM_AGE_SECONDS = 300.0
+
+#: Where commits go by their age and not by the fence, records stay this much longer than commits are taken.
+COMMIT_MARGIN = 1.25
 
 #: With fewer records than this there is nothing to gain.
 MINIMUM_RECORDS = 1_000
@@ -67,34 +72,39 @@ async def sweep(
 
     Args:
         manager: The cache.
-        minimum_age: Seconds that records stay at least.
+        minimum_age: Seconds that records stay at least; and as long as a type's source takes to settle.
         minimum_records: A shorter log is left alone.
         maximum_records: A longer log gets an *everything* record, and is cut there.
 
     Raises:
-        LinkError: The server can't be reached.
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
     """
-    began, result = time.monotonic(), Sweep()
-    length: int = await manager.link.call("XLEN", manager.keys.log)
+    began, result, link, log = time.monotonic(), Sweep(), manager.link, manager.log
+    least_age = link.commit_seconds * COMMIT_MARGIN
+    settling = max((policy.settle for policy in manager.config.types.values()), default=0.0)
+    age = max(minimum_age + settling, least_age)
+    length: int = await link.call("XLEN", manager.keys.log)
     if length > maximum_records:
         await manager.invalidate(Everything(), reason=f"the log has grown over {maximum_records} records")
-        minimum_age = 0.0
-    target = await _choose_target(manager, minimum_age) if length >= minimum_records else START
-    if target == START or not await manager.log.catch_up():
+        age = least_age
+    target = await _choose_target(manager, age) if length >= minimum_records else START
+    if target == START or not await log.read_back():
         return result
-    epoch, connections = manager.log.epoch, manager.link.connections
-    raised = await _RAISE_FENCE.run(
-        manager.link, [manager.keys.fence], f"{epoch:016x}", *split_position(target)
-    )
+    if target <= log.history.swept and log.trusted_from == START:
+        return result  # the last sweep came as far
+    epoch, survey, servers = log.epoch, await link.survey(), link.masters
+    raised = await _RAISE_FENCE.run(link, [manager.keys.fence], f"{epoch:016x}", *split_position(target))
     result.status = "interrupted"
-    if raised >= 0:
-        async for names in manager.tier.scan(manager.keys.all_entries):
+    if raised >= 0 and survey is not None:
+        async for names in link.scan(manager.keys.all_entries):
             result.scanned += len(names)
             result.unlinked += await _unlink_dead(manager, names, epoch, target)
-        # Another epoch or another connection: what was scanned may not be what is there now.
-        if (manager.log.epoch, manager.link.connections) == (epoch, connections):
+        # Another epoch, another connection, a slot that moved: what was scanned may not be what is there now.
+        if (log.epoch, await link.survey(), link.masters) == (epoch, survey, servers):
             keys = [manager.keys.log, manager.keys.fence]
-            trimmed = await _TRIM.run(manager.link, keys, f"{epoch:016x}", format_position(target))
+            gone_over = ",".join(sorted(servers)) if link.is_cluster else ""
+            trimmed = await _TRIM.run(link, keys, f"{epoch:016x}", format_position(target), gone_over)
             if trimmed >= 0:
                 result.trimmed, result.status = trimmed, "done"
     result.seconds = time.monotonic() - began
@@ -115,14 +125,14 @@ async def _choose_target(manager: CacheManager, minimum_age: float) -> int:
     seconds, _ = await manager.link.call("TIME")
     before = int((int(seconds) - minimum_age) * 1000)
     found = await manager.link.call("XREVRANGE", manager.keys.log, before, "-", "COUNT", 1)
-    if minimum_age == 0.0:
+    if not minimum_age:
         found = await manager.link.call("XREVRANGE", manager.keys.log, "+", "-", "COUNT", 1)
     return parse_position(found[0][0]) if found else START
 
 
 async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int, target: int) -> int:
     """Unlink what can't be shown to be alive, if it is still what was looked at."""
-    heads = await manager.tier.heads(names)
+    heads = await _heads(manager, names)
     if manager.log.epoch != epoch:
         return 0  # what is known of the log is of another time than what was asked for
     dead: list[tuple[bytes, bytes]] = [
@@ -132,16 +142,39 @@ async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int
     ]
     if not dead:
         return 0
+    if manager.link.is_cluster:
+        return sum(await asyncio.gather(*(_UNLINK.run(manager.link, [name], seen) for name, seen in dead)))
     gone: int = await _UNLINK.run(manager.link, [name for name, _ in dead], *(seen for _, seen in dead))
     return gone
+
+
+async def _heads(manager: CacheManager, names: Sequence[bytes]) -> list[bytes]:
+    """Headers and tags of entries; what can't be read must not be passed over as if it were not there.
+
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
+    """
+    replies = await manager.link.calls([("GETRANGE", name, 0, PEEK_BYTES - 1) for name in names])
+    heads: list[bytes] = []
+    for name, reply in zip(names, replies, strict=True):
+        if isinstance(reply, ReplyError) and not str(reply).startswith("WRONGTYPE"):
+            raise reply
+        head: bytes = b"" if isinstance(reply, ReplyError) else reply
+        if len(head) >= HEADER_BYTES and header_length(head) > len(head):
+            head = await manager.link.call("GETRANGE", name, 0, header_length(head) - 1)
+        heads.append(head)
+    return heads
 
 
 def _is_dead(manager: CacheManager, name: bytes, head: bytes, target: int) -> bool:
     """Also of types and format versions that this process doesn't know: their readers trust the sweep."""
     cache_type, key = manager.keys.parse(name)
     policy = manager.config.types.get(cache_type, _UNKNOWN_TYPE)
-    lookup = manager.tier.judge(cache_type, key, head, policy)
+    lookup, born = manager.tier.judge(cache_type, key, head, policy), frozen_born(head)
     if lookup.state is State.UNDECODABLE:
-        born = frozen_born(head)
         return born is not None and born < target
-    return lookup.state is State.DEAD
+    if lookup.state is State.DEAD:
+        return True
+    # It may have come back after an earlier sweep had unlinked it; once this one is over, readers trust it.
+    return born is not None and born < manager.log.trusted_from and policy.after_rollback != "trust"
