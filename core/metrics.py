@@ -123,9 +123,7 @@ class ProcessCollector(Collector):
             )
 
     def _memory(self) -> Iterator[Metric]:
-        """The memory tier, where a type has one."""
-        if not any(policy.in_memory for policy in self._manager.config.types.values()):
-            return
+        """The memory tier; empty where no type has one."""
         store = self._manager.memory.store
         yield GaugeMetricFamily("stoker_memory_entries", "Entries in this process's memory", len(store))
         yield GaugeMetricFamily("stoker_memory_bytes", "Bytes that they take", store.bytes)
