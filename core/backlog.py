@@ -15,7 +15,7 @@ from stoker.core.keys import Keys
 from stoker.core.position import START, parse_position
 
 #: Records that one reading asks for, and the fields that it should bring at most: records may have many.
-FIRST_COUNT = 2_000
+FIRST_COUNT = 1_000
 MOST_FIELDS = 40_000
 
 Call = Callable[..., Awaitable[Any]]
