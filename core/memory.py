@@ -9,10 +9,11 @@ None of it depends on being told that the connection is lost.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from stoker.core.clock import boottime
-from stoker.core.codec import decode_payload, encode_value
+from stoker.core.codec import UnstorableError, decode_payload, encode_value
 from stoker.core.entry import Entry
 from stoker.core.errors import EntryError
 from stoker.core.log import Log
@@ -48,6 +49,7 @@ class Item:
         "into",
         "kept_until",
         "name",
+        "payload",
         "policy",
         "value",
         "version",
@@ -55,8 +57,10 @@ class Item:
 
     def __init__(self, name: Name, entry: Entry, policy: Policy, checked: int) -> None:
         self.name = name
-        self.entry = entry
-        """Its header; the payload is dropped once it was decoded."""
+        self.entry = replace(entry, payload=b"")
+        """Its header alone: the entry itself may be shared by all who fetched it together."""
+        self.payload = entry.payload
+        """Dropped once it was decoded."""
         self.policy = policy
         self.bound = policy.memory_bound
         self.checked = checked
@@ -155,17 +159,17 @@ class MemoryTier:
         if item.into is AS_GIVEN or item.into == into:
             return item.value
         try:
-            flags, payload = entry.flags, entry.payload
+            flags, payload = entry.flags, item.payload
             if not payload:
                 flags, payload = encode_value(item.value, policy)
             value = decode_payload(flags, payload, into, policy.max_entry)
-        except EntryError:
+        except (EntryError, UnstorableError):  # a caller has put what can't be stored into the shared value
             return MISSING
         if not policy.memory_copies:
             # From now on everybody gets this one.
-            entry.payload = b""
-            item.value, item.into = value, into
-            self._keep(item)
+            item.payload, item.value, item.into = b"", value, into
+            if self.store.peek(item.name) is item:
+                self._keep(item)  # it weighs something else now
         return value
 
     def put(
@@ -176,14 +180,14 @@ class MemoryTier:
         Args:
             cache_type: The key's type.
             key: The key.
-            entry: The entry; it is the tier's from now on.
+            entry: The entry.
             policy: The type's policy.
             checked: The position on the log up to which it was found alive; where it was born, for a load.
             given: The value itself, where it is to be kept as it is.
         """
         item = Item((cache_type, key), entry, policy, checked)
         if given is not MISSING:
-            item.value, item.into = given, AS_GIVEN
+            item.value, item.into, item.payload = given, AS_GIVEN, b""
         held = self.store.peek((cache_type, key))
         if held is not None and held.entry.epoch == entry.epoch and held.entry.born > entry.born:
             return False  # a load that began later was kept before
@@ -206,7 +210,7 @@ class MemoryTier:
             item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
 
     def _keep(self, item: Item) -> None:
-        content = item.entry.payload if item.value is MISSING else item.value
+        content = item.payload if item.value is MISSING else item.value
         weight = weigh(content) + ITEM_BYTES
         now = boottime()
         self.store.put(item.name, item, weight, item.kept_until, now)

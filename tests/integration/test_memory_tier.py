@@ -280,3 +280,13 @@ async def test_memory_stays_within_its_bounds(redis_server: RedisServer, prefix:
             assert await cache.get("page", f"k{n}") == "v"
         assert len(cache.memory.store) <= 50
         assert await cache.get("page", "k0") == "v"  # from the server
+
+
+async def test_reads_that_shared_a_fetch_each_have_a_value_afterwards(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with manager(redis_server, prefix) as cache, manager(redis_server, prefix) as peer:
+        await peer.set("page", "k", {"n": 1})
+        assert await asyncio.gather(*(cache.get("page", "k") for _ in range(3))) == [{"n": 1}] * 3
+        for _ in range(3):
+            assert await cache.get("page", "k", into=dict[str, int]) == {"n": 1}
