@@ -79,9 +79,9 @@ TypeName = Annotated[
 RedisUrl = Annotated[
     str,
     AfterValidator(check_redis_url),
-    WithJsonSchema({"type": "string", "pattern": "^(rediss?|valkeys?|unix)://"}),
+    WithJsonSchema({"type": "string", "pattern": r"^((rediss?|valkeys?)(\+(cluster|sentinel))?|unix)://"}),
 ]
-"""Where a Redis or Valkey server listens."""
+"""Where a Redis or Valkey server listens, or some of a cluster's, or the sentinels that know where it is."""
 
 Prefix = Annotated[
     str,
@@ -119,7 +119,8 @@ class RedisConfig(DiscreetModel):
     """The Redis or Valkey server that holds the caches."""
 
     url: RedisUrl = "redis://localhost:6379/0"
-    """`redis://`, `rediss://` (TLS) or `unix://`; `valkey://` and `valkeys://` mean the same."""
+    """`redis://`, `rediss://` (TLS) or `unix://`; `valkey://` and `valkeys://` mean the same. A cluster is
+    `redis+cluster://host:7000,host:7001`, a server that sentinels know of `redis+sentinel://host:26379/mymaster/0`."""
     max_connections: int = Field(default=50, ge=1, le=10_000)
     """Read for older deployments' sake: a process shares one connection, whatever this says."""
     connect_timeout: PositiveSeconds = 0.5

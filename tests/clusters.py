@@ -25,12 +25,19 @@ class ClusterServers:
         masters: How many.
         replicas: Of each master.
         certificates: For a cluster that speaks TLS, within and to clients.
+        program: Which server; the one under test where not given.
     """
 
     def __init__(
-        self, masters: int = 3, *, replicas: int = 0, certificates: Certificates | None = None
+        self,
+        masters: int = 3,
+        *,
+        replicas: int = 0,
+        certificates: Certificates | None = None,
+        program: str | None = None,
     ) -> None:
         self._certificates = certificates
+        self._program = program
         self.masters = [self._make() for _ in range(masters)]
         self.replicas = [[self._make() for _ in range(replicas)] for _ in range(masters)]
         self.ids: dict[RedisServer, str] = {}
@@ -42,7 +49,7 @@ class ClusterServers:
             "--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0",
         )  # fmt: skip
         if self._certificates is None:
-            return RedisServer(*options)
+            return RedisServer(*options, program=self._program)
         return TlsServer(self._certificates, *options, "--tls-cluster", "yes", "--tls-replication", "yes")
 
     @property
@@ -161,8 +168,8 @@ class ClusterServers:
 class SentinelServer(RedisServer):
     """A sentinel; `lines` are its configuration."""
 
-    def __init__(self, *lines: str) -> None:
-        super().__init__()
+    def __init__(self, *lines: str, program: str | None = None) -> None:
+        super().__init__(program=program)
         self.lines = lines
 
     def client(self) -> Any:
@@ -176,7 +183,7 @@ class SentinelServer(RedisServer):
         if not path.exists():  # later it holds what the sentinel has learnt
             own = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.folder}"]
             path.write_text("\n".join([*own, *self.lines, ""]))
-        return [redis_program(), str(path), "--sentinel"]
+        return [self.program or redis_program(), str(path), "--sentinel"]
 
 
 class Sentinels:
@@ -192,6 +199,7 @@ class Sentinels:
         down_after_ms: int = 1000,
         password: str | None = None,
         own_password: str | None = None,
+        program: str | None = None,
     ) -> None:
         self._password, self._own_password = password, own_password
         quorum = count // 2 + 1
@@ -202,6 +210,7 @@ class Sentinels:
                 *([f'sentinel auth-pass {self.name} "{password}"'] if password else []),
                 f"sentinel down-after-milliseconds {self.name} {down_after_ms}",
                 f"sentinel failover-timeout {self.name} 5000",
+                program=program,
             )
             for _ in range(count)
         ]

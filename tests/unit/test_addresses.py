@@ -1,0 +1,79 @@
+"""URLs of servers, clusters and sentinels: what they say, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from stoker.core.addresses import Servers, check_redis_url
+from stoker.core.redaction import redact_url
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "hosts", "first"),
+    [
+        ("redis://h:7000/2", "server", (), None),
+        (
+            "redis+cluster://h1:7000,h2",
+            "cluster",
+            (("h1", 7000), ("h2", 6379)),
+            "redis://h1:7000",
+        ),
+        (
+            "valkeys+cluster://u:p%2F@[::1]:7000,h2:7001/0?ssl_ca_certs=/ca.pem",
+            "cluster",
+            (("::1", 7000), ("h2", 7001)),
+            "rediss://u:p%2F@[::1]:7000?ssl_ca_certs=%2Fca.pem",
+        ),
+        (
+            "redis+sentinel://:pw@h1,h2:26380/main/3?sentinel_password=x%2F&client_name=shop",
+            "sentinel",
+            (("h1", 26379), ("h2", 26380)),
+            "redis://:pw@h1:26379/3?client_name=shop",
+        ),
+    ],
+)
+def test_a_url_says_where_servers_are(
+    url: str, kind: str, hosts: tuple[tuple[str, int], ...], first: str | None
+) -> None:
+    servers = Servers.of(check_redis_url(url))
+    assert (servers.kind, servers.hosts) == (kind, hosts)
+    if first is not None:
+        assert servers.at(*servers.hosts[0]) == first
+
+
+def test_sentinels_have_a_name_for_the_server_and_passwords_of_their_own() -> None:
+    url = "rediss+sentinel://:pw@h/main?sentinel_username=s&sentinel_password=x%2F&ssl_ca_certs=ca"
+    servers = Servers.of(check_redis_url(url))
+    assert servers.service == "main"
+    assert servers.sentinel_at("h", 26379) == "rediss://s:x%2F@h:26379?ssl_ca_certs=ca"
+    assert Servers.of(check_redis_url("redis+sentinel://:pw@h/main")).sentinel_at("h", 1) == "redis://h:1"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis+cluster://h:1/2", "a cluster has the database 0 alone"),
+        ("redis+cluster://h:1?db=2", "'db' can't be set"),
+        ("redis+cluster://h:1,", "name hosts and ports with commas between"),
+        ("redis+cluster://h:0", "name hosts and ports"),
+        ("redis+cluster://h:x", "is no URL: write redis"),
+        ("redis+cluster://u:hunter2@h1,v:hunter2@h2", "name hosts and ports"),
+        ("redis+cluster://u:hun/ter2@h1,h2", "is no URL"),
+        ("redis+cluster://h:1?sentinel_password=hunter2", "'sentinel_password' can't be set"),
+        ("redis+sentinel://h:1", "what they call the server"),
+        ("redis+sentinel://h:1/main/x", "what they call the server"),
+        ("redis+sentinel://h:1/main?timeout=1", "'timeout' can't be set"),
+        ("unix+cluster:///x", "is no URL of a kind that is known here"),
+    ],
+)
+def test_what_is_refused_is_told_without_passwords(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r".") as told:
+        check_redis_url(url)
+    assert reason in str(told.value)
+    assert "hunter2" not in str(told.value)
+    assert "ter2" not in str(told.value)
+
+
+def test_no_password_of_a_server_or_sentinel_is_shown() -> None:
+    url = "redis+sentinel://user:hunter2@h1:1,h2:2/main/0?sentinel_password=hunter3"
+    assert redact_url(url) == "redis+sentinel://user:***@h1:1,h2:2/main/0?sentinel_password=***"
