@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoker.core import NOT_MODIFIED, CacheManager, Key, Tag, UsageError
+from stoker.core import NOT_MODIFIED, CacheManager, Key, Tag, UsageError, loader
 from stoker.core.tier import State
 from tests.managers import make_manager
 from tests.servers import RedisServer
@@ -152,6 +152,8 @@ async def test_what_another_process_loads_is_waited_for_and_the_rest_is_loaded_m
         await eventually(lambda: theirs.calls, "a and b are being loaded elsewhere")
         second = asyncio.create_task(cache.get_or_load_many("product", "bc", shop.load_many))
         await eventually(lambda: counted(cache, "sets") == [1], "c was loaded meanwhile")
+        lease, client = cache.keys.lease("product", "c"), redis_server.client()
+        await eventually(lambda: not client.exists(lease), "its lease was given back at once")
         theirs.gate.set()
         assert await first == products(2, "ab")
         assert await second == {**products(2, "b"), **products(1, "c")}
@@ -185,6 +187,24 @@ async def test_a_batch_that_an_invalidation_overtook_is_stored_dead_and_serves_n
         assert await late == {**products(2, "a"), **products(1, "b")}
         assert shop.calls == [["a", "b"], ["a"]]
         assert await cache.get("product", "a", into=Product) == Product("a", 2)
+
+
+async def test_a_batch_does_not_take_a_joined_result_that_an_invalidation_of_its_tag_has_killed(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    shop = Shop()
+    shop.gate.clear()
+    load = loader(f"batches.{prefix}", cache_type="product", tags=lambda _: ["t"])(shop.load)
+    async with make_manager(redis_server, prefix, product={}) as cache:
+        early = asyncio.create_task(cache.get_or_load("product", "a", load, "a"))
+        await eventually(lambda: shop.calls, "a is being loaded")
+        await cache.invalidate(Tag("t"))
+        shop.price = 2
+        late = asyncio.create_task(cache.get_or_load_many("product", "a", shop.load_many))
+        await eventually(lambda: counted(cache, "misses") == [2], "the batch joined")
+        shop.gate.set()
+        assert await early == Product("a", 1)
+        assert await late == products(2, "a")
 
 
 async def test_a_failure_reaches_all_who_wait_unless_every_key_has_something_to_answer_with(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheManager, Key, Recipe, Scope, Tag, Type, loader
+from stoker.core import CacheManager, Key, Recipe, Scope, Tag, Type, contention, loader
 from stoker.core.loads import Load
 from tests.managers import make_config, make_manager
 from tests.servers import RedisServer
@@ -109,8 +109,10 @@ async def test_a_waiter_is_not_served_what_an_invalidation_of_its_tag_has_killed
 
 
 async def test_someone_who_knows_more_joins_a_waiting_load_and_has_it_take_the_lease_over(
-    redis_server: RedisServer, prefix: str
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("SHORTEST_WAIT_SECONDS", "LONGEST_WAIT_SECONDS"):
+        monkeypatch.setattr(contention, name, 3600.0)  # it does not look again by itself
     source = Source()
     async with fleet(redis_server, prefix, 1) as (cache,):
         hold_lease(redis_server, cache, "product", "1")

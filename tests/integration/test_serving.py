@@ -118,7 +118,12 @@ async def test_after_the_throttle_the_loader_is_asked_again_and_its_recovery_is_
     async with caching(redis_server, prefix, **policy) as (cache, source):
         await grow_stale(cache, source)
         source.error = ConnectionError("down")
-        assert (await read(cache, source)).outcome == "stale"
+
+        async def failed_again() -> bool:
+            assert (await read(cache, source)).outcome == "stale"
+            return counted(cache, "load_failures") == [2]
+
+        await eventually(failed_again, "the loader was asked again")
         source.error = None
 
         async def recovered() -> bool:
@@ -163,6 +168,23 @@ async def test_an_entry_older_than_fail_safe_answers_for_nobody(
         await read(cache, source)
         entry = cache.keys.entry("product", "1")
         await eventually(lambda: not redis_server.client().exists(entry), "it is gone from the server")
+        source.error = ConnectionError("down")
+        with pytest.raises(ConnectionError):
+            await read(cache, source)
+
+
+async def test_an_entry_that_a_longer_policy_left_answers_for_nobody(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with (
+        caching(redis_server, prefix, ttl=BRIEF, fail_safe=3600) as (generous, source),
+        caching(redis_server, prefix, ttl=BRIEF, fail_safe=2 * BRIEF) as (cache, _),
+    ):
+        await grow_stale(generous, source)
+        (found,) = await generous.peek("product", ["1"])
+        assert found is not None
+        until = asyncio.get_running_loop().time() + found.ttl_left + 2 * BRIEF
+        await eventually(lambda: asyncio.get_running_loop().time() > until, "fail_safe has passed")
         source.error = ConnectionError("down")
         with pytest.raises(ConnectionError):
             await read(cache, source)
