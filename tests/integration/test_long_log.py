@@ -16,13 +16,13 @@ from tests.waiting import eventually
 RECORDS = 3 * FIRST_COUNT
 
 
-async def make_long(server: RedisServer, cache: CacheManager) -> None:
+async def make_long(server: RedisServer, cache: CacheManager, records: int = RECORDS) -> None:
     """Two entries, one of them killed, then so many records that it takes several readings to get there."""
     await cache.set("db_query", "dead", 1)
     await cache.set("db_query", "alive", 1)
     await cache.invalidate(Key("db_query", "dead"))
     pipeline = server.client().pipeline()
-    for number in range(RECORDS):
+    for number in range(records):
         pipeline.xadd(cache.keys.log, {"tag": f"other-{number}"})
     pipeline.execute()
 
@@ -83,7 +83,7 @@ async def test_what_is_not_reached_yet_counts_as_dead_and_comes_back(own_redis_s
 
 async def test_a_sweep_waits_until_all_is_known(own_redis_server: RedisServer) -> None:
     async with make_manager(own_redis_server, "t") as cache:
-        await make_long(own_redis_server, cache)
+        await make_long(own_redis_server, cache, 30 * FIRST_COUNT)
         async with make_manager(own_redis_server, "t") as late:
             assert (await sweep(late, minimum_age=0, minimum_records=0)).unlinked == 1
             assert await late.get("db_query", "alive") == 1
