@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from typing import Any
 
 from tests.servers import RedisServer
 
-from benchmarks.herds import CACHES
+from benchmarks.herds import CACHES, Stoker
 from benchmarks.measuring import print_document, tell, version
 from benchmarks.servers import server
 
@@ -171,7 +170,8 @@ def hits(running: RedisServer, process: Process, count: int) -> dict[str, Any]:
 
 
 def measure(cache: str, options: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {"version": version(CACHES[cache].distribution or "stoker")}
+    distribution = CACHES[cache].distribution
+    found: dict[str, Any] = {"version": version(distribution)} if distribution else {}
     with server() as running:
         herd = [Process(cache, running.url) for _ in range(options.processes)]
         try:
@@ -191,25 +191,27 @@ def measure(cache: str, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--callers", type=int, default=50, help="in each process")
-    parser.add_argument("--load-seconds", type=float, default=0.5, help="what a load takes")
-    parser.add_argument("--rounds", type=int, default=3, help="cold keys, one after the other")
-    parser.add_argument("--hits", type=int, default=1000)
-    parser.add_argument("--kill-after", type=float, default=1.0, help="seconds into the load")
-    parser.add_argument("--caches", nargs="+", choices=list(CACHES), default=list(CACHES))
-    options = parser.parse_args()
-    print_document(
-        {**vars(options), "cpus": os.cpu_count()},
-        {
-            cache: measure(cache, options) if CACHES[cache].installed() else "not installed"
-            for cache in options.caches
-        },
-    )
+    options.add_argument("--processes", type=int, default=8)
+    options.add_argument("--callers", type=int, default=50, help="in each process")
+    options.add_argument("--load-seconds", type=float, default=0.5, help="what a load takes")
+    options.add_argument("--rounds", type=int, default=3, help="cold keys, one after the other")
+    options.add_argument("--hits", type=int, default=1000)
+    options.add_argument("--kill-after", type=float, default=1.0, help="seconds into the load")
+    options.add_argument("--peers", choices=["on", "off"], default="on")
+    return options
+
+
+def main() -> None:
+    options = parser().parse_args()
+    caches = CACHES if options.peers == "on" else {Stoker.name: Stoker}
+    measured = {
+        name: measure(name, options) if kind.installed() else "not installed" for name, kind in caches.items()
+    }
+    print_document(vars(options), measured)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,16 @@ def test_a_tag_dies_in_one_command_and_its_memory_comes_back() -> None:
     assert run["memory_mib"]["given_back"] > 0
 
 
+def test_many_processes_load_a_key_once_and_one_that_is_killed_is_replaced() -> None:
+    sizes = ("--processes", "4", "--callers", "10", "--rounds", "1", "--hits", "50", "--kill-after", "0.2")
+    run = measure("stampede", *sizes, "--peers", "off")["stoker"]
+    [cold] = run["cold"]
+    assert cold["loads"] == 1
+    assert cold["commands"] < 100
+    assert run["hits"]["by_command"] == {"xrange": 50, "getrange": 50}
+    assert run["killed"]["loads"] == 1
+
+
 def test_all_that_is_compared_can_be_done() -> None:
     cells = measure("peers", "--rounds", "1", "--operations", "200", "--peers", "off")["cells"]
     assert len(cells) == 7
