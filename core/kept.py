@@ -35,9 +35,9 @@ Notes = Mapping[str, str]
 Append = Callable[[Sequence[Scope | Copy], Notes], Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Record:
-    """One call's invalidations."""
+    """One call's invalidations; another call's are others, also of the same scopes."""
 
     scopes: Sequence[Scope | Copy]
     notes: Notes
@@ -56,6 +56,7 @@ class KeptInvalidations:
         self._ready = ready
         self.pending: list[_Record] = []
         """What is kept; while this is empty, nothing of it can have killed anything."""
+        self._scopes = 0
         self._overlay = History()
         self._drain: asyncio.Task[None] | None = None
         self._refused = False
@@ -65,7 +66,7 @@ class KeptInvalidations:
         """Calls whose invalidations were kept so far."""
 
     def __len__(self) -> int:
-        return sum(len(record.scopes) for record in self.pending)
+        return self._scopes
 
     @property
     def empty(self) -> bool:
@@ -79,9 +80,11 @@ class KeptInvalidations:
         """
         self.total += 1
         self.pending.append(_Record(scopes, notes))
-        if len(self) > MAX_KEPT_SCOPES:
+        self._scopes += len(scopes)
+        if self._scopes > MAX_KEPT_SCOPES:
             wider = _widened([scope for record in self.pending for scope in record.scopes])
             self.pending = [_Record(wider, _shared_notes(self.pending))]
+            self._scopes = len(wider)
             logger.warning(
                 "action=kept_widened scopes=%d",
                 len(wider),
@@ -139,7 +142,9 @@ class KeptInvalidations:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
             # `add` may have put them together with newer ones meanwhile: those are appended once more.
-            self.pending = [record for record in self.pending if record not in records]
+            appended = set(records)
+            self.pending = [record for record in self.pending if record not in appended]
+            self._scopes = sum(len(record.scopes) for record in self.pending)
             self._refused = False
             self._overlay.clear()
             for record in self.pending:
