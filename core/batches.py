@@ -151,14 +151,8 @@ class Batches:
             for key, flight in own.items()
         }
 
-        async def take(key: str) -> Lease | Holder | None:
-            taken = await contention.take(contenders[key])
-            if isinstance(taken, Lease):
-                turn.leases[key] = taken
-            return taken
-
-        async def conclude(key: str, taken: Lease | Holder | None) -> Outcome:
-            outcome = await contention.conclude(contenders[key], taken)
+        async def pursue(key: str, taken: Lease | Holder) -> Outcome:
+            outcome = await contention.pursue(contenders[key], taken)
             if isinstance(outcome, Lease):
                 turn.leases[key] = outcome
             else:
@@ -166,12 +160,23 @@ class Batches:
             return outcome
 
         async def go_on(keys: Mapping[str, Lease | Holder | None]) -> None:
-            outcomes = await asyncio.gather(
-                *(conclude(key, taken) for key, taken in keys.items()), return_exceptions=True
+            outcomes: dict[str, Outcome | BaseException] = {}
+            open_: dict[str, Lease | Holder] = {}
+            for key, taken in keys.items():
+                outcome = contention.judge(contenders[key], taken)
+                if outcome is not None:
+                    outcomes[key] = outcome
+                elif taken is not None:
+                    open_[key] = taken
+            pursued = await asyncio.gather(
+                *(pursue(key, taken) for key, taken in open_.items()), return_exceptions=True
             )
-            await self._conclude(turn, own, dict(zip(keys, outcomes, strict=True)), contention)
+            outcomes.update(zip(open_, pursued, strict=True))
+            await self._conclude(turn, own, outcomes, contention)
 
-        taken = dict(zip(own, await asyncio.gather(*(take(key) for key in own)), strict=True))
+        asked = await contention.take_many(batch.cache_type, contenders, turn.policy.load_timeout)
+        taken = dict(zip(own, asked, strict=True))
+        turn.leases.update({key: one for key, one in taken.items() if isinstance(one, Lease)})
         held = {key: one for key, one in taken.items() if isinstance(one, Holder)}
         free = {key: one for key, one in taken.items() if key not in held}
         _raise_first(
@@ -234,6 +239,7 @@ class Batches:
         await loads.begin(first)
         for flight in others:
             flight.begin(first.epoch, first.born, first.known, first.kept)
+            flight.loading_since = first.loading_since
         counters.loads += 1
         counters.early_refreshes += batch.behind and any(
             batch.lookups[key].state is State.FRESH for key in flights

@@ -12,6 +12,7 @@ import asyncio
 import enum
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,29 +78,37 @@ class Contention:
         Raises:
             TimeoutError: The load of somebody else took longer than the type's `load_timeout`.
         """
-        return await self.conclude(contender, await self.take(contender))
-
-    async def take(self, contender: Contender) -> Lease | Holder | None:
-        """Ask for the lease once."""
         flight, patience = contender.flight, contender.policy.load_timeout
-        return await self._leases.take(flight.cache_type, flight.key, patience, contender.seen)
+        taken = await self._leases.take(flight.cache_type, flight.key, patience, contender.seen)
+        outcome = self.judge(contender, taken)
+        return Verdict.ALONE if taken is None else outcome or await self.pursue(contender, taken)
 
-    async def conclude(self, contender: Contender, taken: Lease | Holder | None) -> Outcome:
-        """Go on from the answer to a first attempt.
+    async def take_many(
+        self, cache_type: str, contenders: Mapping[str, Contender], patience: float
+    ) -> list[Lease | Holder | None]:
+        """Ask for the leases of keys of a type once, in one write."""
+        seen = {key: contender.seen for key, contender in contenders.items()}
+        return await self._leases.take_many(cache_type, seen, patience)
 
-        Raises:
-            TimeoutError: As `enter`.
-        """
+    def judge(self, contender: Contender, taken: Lease | Holder | None) -> Outcome | None:
+        """Say how it ends, where that is plain from the answer to the first attempt."""
         if taken is None:
             return Verdict.ALONE
         if isinstance(taken, Lease):
             contender.counters.leases_won += 1
-            needed = contender.seen is None or not taken.changed
-            return taken if needed else await self._still_needed(contender, taken)
+            return taken if contender.seen is None or not taken.changed else None
         if not contender.waits:
             return Verdict.ELSEWHERE
-        if self._settles(contender):
-            return Verdict.ALONE
+        return Verdict.ALONE if self._settles(contender) else None
+
+    async def pursue(self, contender: Contender, taken: Lease | Holder) -> Outcome:
+        """Go on from a first attempt of which `judge` could not say how it ends.
+
+        Raises:
+            TimeoutError: As `enter`.
+        """
+        if isinstance(taken, Lease):
+            return await self._still_needed(contender, taken)
         contender.counters.leases_waited += 1
         flight = contender.flight
         ear = await self._bell.listen(self._leases.name(flight.cache_type, flight.key))

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from stoker.core.entry import HEADER_BYTES
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.keys import Keys
 from stoker.core.knowledge import Log
-from stoker.core.link import Link
+from stoker.core.link import Command, Link
 from stoker.core.position import START, format_position, parse_position
 from stoker.core.script import Script
 
@@ -31,6 +33,12 @@ SHORTEST_LEASE_SECONDS = 0.5
 
 #: A holder renews its lease after this share of it.
 RENEWED_AFTER = 0.3
+
+#: Seconds without a refusal after which leases are said to be granted again.
+CALM_SECONDS = 10.0
+
+#: When leases were refused, where they were not.
+NEVER = float("-inf")
 
 #: What is told when a load has ended: its result is stored, or there is none.
 STORED, NOT_STORED = b"1", b"0"
@@ -81,7 +89,8 @@ class Leases:
         self._renew = Script("renew_lease.lua")
         self._release = Script("release_lease.lua")
         self._tasks: set[asyncio.Task[None]] = set()
-        self._refused = False
+        self._owed: set[asyncio.Future[Any]] = set()
+        self._refused_at = NEVER
 
     def name(self, cache_type: str, key: str) -> str:
         """The Redis key of a lease, and the channel on which its end is told."""
@@ -90,32 +99,45 @@ class Leases:
     async def take(
         self, cache_type: str, key: str, patience: float, seen: bytes | None = None
     ) -> Lease | Holder | None:
-        """Take a key's lease if nobody has it.
+        """Take a key's lease if nobody has it; see `take_many`."""
+        return (await self.take_many(cache_type, {key: seen}, patience))[0]
+
+    async def take_many(
+        self, cache_type: str, keys: Mapping[str, bytes | None], patience: float
+    ) -> list[Lease | Holder | None]:
+        """Take the leases of keys that nobody has, in one write.
 
         Args:
-            cache_type: The key's type.
-            key: The key.
-            patience: Seconds that a load of the key may take.
-            seen: What the caller found stored, header first (empty where there was nothing): then the lease's
-                `changed` says whether that still stands. None where it doesn't know.
+            cache_type: The keys' type.
+            keys: The keys, each with what the caller found stored, header first (empty where there was
+                nothing): then the lease's `changed` says whether that still stands. None: it doesn't know.
+            patience: Seconds that a load of them may take.
 
         Returns:
-            The lease, or who has it; None where the server can't be asked or refuses: then load without one.
+            Of each key the lease, or who has it; None where the server can't be asked or refuses: then load
+            without one.
         """
-        lease = self._new(cache_type, key, patience)
-        command = ("SET", lease.name, lease.value, "NX", "PX", int(lease.seconds * 1000), "GET")
-        head = ("GETRANGE", self._keys.entry(cache_type, key), 0, HEADER_BYTES - 1)
-        commands = [command] if seen is None else [command, head]
+        leases = [self._new(cache_type, key, patience) for key in keys]
+        commands: list[Command] = []
+        for lease, (key, seen) in zip(leases, keys.items(), strict=True):
+            commands.append(("SET", lease.name, lease.value, "NX", "PX", int(lease.seconds * 1000), "GET"))
+            if seen is not None:
+                commands.append(("GETRANGE", self._keys.entry(cache_type, key), 0, HEADER_BYTES - 1))
         try:
-            replies = await self._link.calls(commands)
+            replies = iter(await self._link.gather(commands))
         except asyncio.CancelledError:
-            self.release(lease, stored=False)  # the server may have granted it
+            for lease in leases:
+                self.release(lease, stored=False)  # the server may have granted it
             raise
         except LinkError:
-            return None
-        if seen is not None:
-            lease.changed = replies[1] != seen[:HEADER_BYTES]
-        return self._understand(lease, replies[0])
+            return [None] * len(leases)
+        taken: list[Lease | Holder | None] = []
+        for lease, seen in zip(leases, keys.values(), strict=True):
+            reply = next(replies)
+            if seen is not None:
+                lease.changed = next(replies) != seen[:HEADER_BYTES]
+            taken.append(self._understand(lease, reply))
+        return taken
 
     async def take_over(
         self, cache_type: str, key: str, patience: float, holder: Holder
@@ -140,12 +162,12 @@ class Leases:
         if lease.renewal is not None:
             lease.renewal.cancel()
             lease.renewal = None
-        self._spawn(self._send_release(lease, STORED if stored else NOT_STORED))
+        self._send_release(lease, STORED if stored else NOT_STORED)
 
     async def close(self) -> None:
         """Wait until what was given back has reached the server, as far as it answers."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._owed or self._tasks:
+            await asyncio.wait([*self._owed, *self._tasks])
 
     def _new(self, cache_type: str, key: str, patience: float) -> Lease:
         value = f"{secrets.token_hex(8)}:{self._log.epoch:016x}:{format_position(self._log.seen)}"
@@ -178,11 +200,22 @@ class Leases:
         if held and lease.renewal is not None:
             self._renew_later(lease)
 
-    async def _send_release(self, lease: Lease, message: bytes) -> None:
+    def _send_release(self, lease: Lease, message: bytes, *, by_text: bool = False) -> None:
+        script = self._release
+        call = ("EVAL", script.text) if by_text else ("EVALSHA", script.digest)
         try:
-            await self._release.run(self._link, (lease.name,), lease.value, message, "PUBLISH")
-        except (LinkError, ReplyError):
+            owed = self._link.send((*call, 1, lease.name, lease.value, message, "PUBLISH"))
+        except LinkError:
             return  # its TTL gives it back
+        self._owed.add(owed)
+
+        def answered(reply: asyncio.Future[Any]) -> None:
+            self._owed.discard(reply)
+            error = None if reply.cancelled() else reply.exception()
+            if isinstance(error, ReplyError) and str(error).startswith("NOSCRIPT") and not by_text:
+                self._send_release(lease, message, by_text=True)
+
+        owed.add_done_callback(answered)
 
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)
@@ -191,13 +224,17 @@ class Leases:
 
     def _report(self, refusal: ReplyError | None) -> None:
         """A server that is full, or forbids it: every process loads for itself, and that is said once."""
-        if (refusal is not None) == self._refused:
+        if refusal is None and self._refused_at == NEVER:
             return
-        self._refused = refusal is not None
-        if refusal is not None:
+        now = time.monotonic()
+        if refusal is None:
+            if now - self._refused_at > CALM_SECONDS:
+                self._refused_at = NEVER
+                logger.warning("action=leases_granted", extra={"action": "leases_granted"})
+            return
+        if self._refused_at == NEVER:
             logger.warning("action=leases_refused reason=%s", refusal, extra={"action": "leases_refused"})
-        else:
-            logger.warning("action=leases_granted", extra={"action": "leases_granted"})
+        self._refused_at = now
 
 
 def _holder(value: bytes) -> Holder:
