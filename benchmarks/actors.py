@@ -18,8 +18,10 @@ from typing import Any
 
 from benchmarks.board import Board, Tally
 from benchmarks.breaking import break_rule
+from benchmarks.judging import Judge
 from benchmarks.scenarios import Cell
 from stoker.core import CacheConfig, CacheManager, Everything, Key, Recipe, Scope, Tag, Type, loader
+from stoker.core.conditional import NOT_MODIFIED, NotModified, previous
 
 #: Of this many keys half of all reads and changes are.
 HOT_KEYS = 8
@@ -73,9 +75,8 @@ class Actor:
         self.api: Any = self.manager
         self.events: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)
         self.mine = [key for key in range(board.keys) if key % part.processes == part.slot]
-        self._invalidated: dict[int, int] = {}
-        """Versions that this process invalidated itself, acknowledged or not: it obeys those at once."""
-        self._bound = int(part.config.types["item"].memory_bound * 1e9) if part.cell.bounded else 0
+        bound = part.config.types["item"].memory_bound if part.cell.bounded else 0.0
+        self.judge = Judge(board, self.tally, self._note, bound, hole_allowed=part.hole_allowed)
         self._memory_hits = 0
 
     # -- life -------------------------------------------------------------------------------------
@@ -166,20 +167,30 @@ class Actor:
         await self._dawdle()
         return {"key": key, "version": version}
 
+    async def load_if_changed(self, key: int) -> dict[str, int] | NotModified:
+        """The same, but for a value that is right already."""
+        old, new = previous(), await self.load(key)
+        if old is None or old.value != new:
+            return new
+        self.tally("not_modified")
+        return NOT_MODIFIED
+
     # -- reads ------------------------------------------------------------------------------------
 
     async def _read_one(self) -> None:
         key = self._some_key(range(self.board.keys))
-        before = self._before(key)
+        before = self.judge.before(key)
         if self.chance.random() < 0.2:
-            self._judge(before, await self.manager.get("item", name_of(key)), cached=True)
+            self.judge(before, await self.manager.get("item", name_of(key)), cached=True)
         else:
-            reading = await self.manager.read("item", name_of(key), load_item, key)
-            self._judge(before, reading.value, cached=reading.outcome != "miss")
+            reloads = self.part.cell.scenario.reloads
+            load: Callable[[int], Awaitable[Any]] = load_item_if_changed if reloads else load_item
+            reading = await self.manager.read("item", name_of(key), load, key)
+            self.judge(before, reading.value, cached=reading.outcome != "miss")
 
     async def _read_batch(self) -> None:
         keys = {name_of(key): key for key in (self._some_key(range(self.board.keys)) for _ in range(8))}
-        before = [self._before(key) for key in keys.values()]
+        before = [self.judge.before(key) for key in keys.values()]
         if self.chance.random() < 0.3:
             found = await self.api.get_many("item", list(keys))
         else:
@@ -189,13 +200,13 @@ class Actor:
 
             found = await self.api.get_or_load_many("item", list(keys), load_many)
         for noted in before:
-            self._judge(noted, found.get(name_of(noted[0])), cached=True)
+            self.judge(noted, found.get(name_of(noted[0])), cached=True)
 
     async def _compute_by_hand(self) -> None:
         key = self._some_key(range(self.board.keys))
-        name, before = name_of(key), self._before(key)
+        name, before = name_of(key), self.judge.before(key)
         found = await self.manager.get("item", name)
-        self._judge(before, found, cached=True)
+        self.judge(before, found, cached=True)
         if found is not None:
             return
         token = await self.api.fill("item", name) if self.chance.random() < 0.3 else None
@@ -203,53 +214,6 @@ class Actor:
         extra = {} if token is None else {"token": token}
         tags = [f"g{group_of(key)}"]
         self.tally("stored", await self.api.set("item", name, value, tags=tags, **extra))
-
-    def _before(self, key: int) -> tuple[int, int, int, int]:
-        return (
-            key,
-            time.monotonic_ns(),
-            self.board.acknowledged(key),
-            self._invalidated.get(key, 0),
-        )
-
-    def _judge(self, before: tuple[int, int, int, int], value: Any, *, cached: bool) -> None:
-        key, began, acknowledged, invalidated = before
-        tally = self.tally
-        tally("reads")
-        if value is None:
-            tally("misses")
-            return
-        version: int = value["version"]
-        self.events.append((began, f"{self.part.slot} read began, floor {acknowledged}", key, version))
-        if value["key"] != key:
-            raise AssertionError(f"asked for {key}, got {value}")
-        if acknowledged or invalidated:
-            tally("checked")
-            if cached:
-                tally("from_cache")
-        if version >= acknowledged and version >= invalidated:
-            return
-        if self._bound and version >= invalidated:
-            self._judge_lag(key, began, version)
-            return
-        self._found(key, version, max(acknowledged, invalidated))
-
-    def _judge_lag(self, key: int, began: int, version: int) -> None:
-        due = self.board.acknowledged_before(key, began - self._bound)
-        since = self.board.behind_since(key, version)
-        if due is None or since is None:
-            self.tally("unjudged")
-        elif version < due:
-            self._found(key, version, due)
-        else:
-            self.tally("lagging")
-            self.tally.lag(max(0, began - since))
-
-    def _found(self, key: int, version: int, due: int) -> None:
-        self.tally("stale")
-        self._note(f"STALE, due {due}", key, version)
-        if not self.part.hole_allowed:
-            self.board.find(key)
 
     # -- changes ----------------------------------------------------------------------------------
 
@@ -275,7 +239,7 @@ class Actor:
         acknowledged = await invalidate()
         self.tally("writes")
         for key, version in versions.items():
-            self._invalidated[key] = max(version, self._invalidated.get(key, 0))
+            self.judge.obeys(key, version)
             if acknowledged:
                 self.board.acknowledge(key, version)
             self._note("acknowledged" if acknowledged else "kept", key, version)
@@ -353,7 +317,7 @@ class Actor:
                 write.tags = [f"g{group_of(key)}"]
         self.tally("writes")
         self.tally("stored", write.stored)
-        self._invalidated[key] = max(version, self._invalidated.get(key, 0))
+        self.judge.obeys(key, version)
         if write.receipt.acknowledged:
             self.board.acknowledge(key, version)
             self.tally("acknowledged")
@@ -368,7 +332,7 @@ class Actor:
 
     async def _reload(self) -> None:
         key = self._some_key(range(self.board.keys))
-        await self.manager.reload("item", name_of(key), Recipe("benchmarks.item", (key,)))
+        await self.manager.reload("item", name_of(key), Recipe("benchmarks.item_if_changed", (key,)))
 
 
 class _SourceError(Exception):
@@ -382,6 +346,12 @@ _ACTORS: list[Actor] = []
 async def load_item(key: int) -> dict[str, int]:
     """Load through the actor of this process."""
     return await _ACTORS[0].load(key)
+
+
+@loader("benchmarks.item_if_changed", cache_type="item", tags=lambda value: [f"g{group_of(value['key'])}"])
+async def load_item_if_changed(key: int) -> dict[str, int] | NotModified:
+    """The same, conditionally."""
+    return await _ACTORS[0].load_if_changed(key)
 
 
 def act(part: Part, board: Board) -> None:

@@ -22,6 +22,7 @@ TALLIES = (
     "unjudged",
     "stale",
     "loads",
+    "not_modified",
     "writes",
     "acknowledged",
     "stored",
