@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 #: Names that are kept; when more come, the oldest are forgotten first.
 MAX_NAMES = 10_000
 
 
 class Throttle:
-    """Remembers until when something is to be left alone, in bounded memory."""
+    """Remembers until when something is to be left alone, in bounded memory.
 
-    def __init__(self, bound: int = MAX_NAMES) -> None:
+    Args:
+        bound: Names that are kept.
+        clock: Monotonic time, in seconds.
+    """
+
+    def __init__(self, bound: int = MAX_NAMES, clock: Callable[[], float] = time.monotonic) -> None:
         self._bound = bound
+        self._clock = clock
         self._until: dict[tuple[str, str], float] = {}
 
     def hold(self, name: tuple[str, str], seconds: float) -> None:
         """Leave a name alone for so long from now."""
-        now = time.monotonic()
+        now = self._clock()
         self._until.pop(name, None)
         if len(self._until) >= self._bound:
             self._until = {held: until for held, until in self._until.items() if until > now}
@@ -30,7 +37,7 @@ class Throttle:
         until = self._until.get(name)
         if until is None:
             return False
-        if until > time.monotonic():
+        if until > self._clock():
             return True
         del self._until[name]
         return False
