@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import redis.asyncio
+import redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from stoker.core.clients import async_client
 from stoker.core.keys import Keys
 from stoker.worker.output import Output
 from stoker.worker.supervisor import Supervisor
@@ -75,9 +76,7 @@ class Announcer:
         since = int(time.time() * 1000)
         if server := self._supervisor.children.get("server"):
             await server.is_ready.wait()
-        client: Any = redis.asyncio.Redis.from_url(
-            url, protocol=2, decode_responses=True, socket_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
+        client: Any = async_client(url, decode_responses=True, socket_timeout=2, retry=Retry(NoBackoff(), 0))
         async with client:
             while True:
                 await asyncio.sleep(WATCH_SECONDS)

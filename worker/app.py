@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery
 
+from stoker.core.addresses import Servers
+from stoker.core.clients import asked_for
 from stoker.core.config import load_config
+from stoker.core.errors import ConfigError
 from stoker.schedules.beat import beat_schedule
 from stoker.tasks.registry import register_tasks
 from stoker.tasks.runtime import Runtime, bind_runtime
@@ -54,8 +57,17 @@ def _schedule(config: StokerConfig) -> dict[str, Any]:
 
 
 def broker_url(config: StokerConfig) -> str:
-    """Return the broker's URL in the form that Celery reads; the cache's own server where none is given."""
+    """Return the broker's URL in the form that Celery reads; the cache's own server where none is given.
+
+    Raises:
+        ConfigError: None is given, and Celery can't use the cache's own.
+    """
     url = config.broker.url or config.redis.url
+    servers = Servers.of(url)
+    if servers.kind == "sentinel" and url.startswith("redis+"):
+        return ";".join(servers.at(*place).replace("redis://", "sentinel://", 1) for place in servers.hosts)
+    if servers.kind != "server":
+        raise ConfigError("broker.url: must be given; tasks can't go by a cluster, nor by TLS and sentinels")
     return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
 
 
@@ -63,7 +75,7 @@ def _settings(config: StokerConfig) -> dict[str, Any]:
     url = broker_url(config)
     return {
         "broker_url": url,
-        "broker_transport_options": _redis_options(config) if url.startswith(("redis", "valkey")) else {},
+        "broker_transport_options": {} if url.startswith("amqp") else _redis_options(config),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # One queue a prefix: two installations on one broker don't take each other's tasks.
@@ -87,7 +99,13 @@ def _settings(config: StokerConfig) -> dict[str, Any]:
 
 
 def _redis_options(config: StokerConfig) -> dict[str, Any]:
+    servers = Servers.of(config.broker.url or config.redis.url)
+    told: dict[str, Any] = {}
+    if servers.kind == "sentinel":
+        told["master_name"] = servers.service
+        told["sentinel_kwargs"] = asked_for(servers.sentinel_at(*servers.hosts[0]))
     return {
+        **told,
         "global_keyprefix": f"{config.prefix}:celery:",
         "visibility_timeout": VISIBILITY_SECONDS,
         "unacked_restore_interval": RESTORE_SECONDS,

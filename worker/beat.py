@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from stoker.core.clients import blocking_client
 from stoker.core.heartbeat import default_identity, heartbeat_commands
 from stoker.core.keys import Keys
 from stoker.worker.config import StokerConfig
@@ -57,9 +58,8 @@ class LeaderScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         self._started = time.time()
         self._told = float("-inf")
         self._pause = min(LONGEST_PAUSE_SECONDS, config.beat.lease / 5)
-        self._client: Any = redis.Redis.from_url(
+        self._client: Any = blocking_client(
             config.redis.url,
-            protocol=2,
             socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),

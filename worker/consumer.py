@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from stoker.core import CacheManager
+from stoker.core.addresses import Servers
+from stoker.core.clients import async_client
 from stoker.core.errors import LinkError, StokerError
 from stoker.core.events import Event, apply_events, parse_event
 from stoker.core.scopes import Key, Pattern, Type
@@ -175,9 +176,8 @@ class EventConsumer:
 
     async def _serve(self) -> None:
         manager = await self._manager()
-        client: Any = redis.asyncio.Redis.from_url(
+        client: Any = async_client(
             self.subscription.url,
-            protocol=2,
             socket_timeout=None,  # each operation has a limit around it: this one swallows cancellations
             socket_connect_timeout=REPLY_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -293,14 +293,25 @@ class EventConsumer:
         return None
 
     async def _settle(self, client: Any, batch: Batch) -> None:
-        """Acknowledge a batch, and set its malformed messages aside, in one step."""
+        """Acknowledge a batch, and set its malformed messages aside, in one step.
+
+        On a cluster the two streams may lie on two servers: what is malformed may then be set aside twice.
+        """
         at = self.subscription
-        async with client.pipeline(transaction=True) as together:
-            for dead in batch.dead:
-                flat = dead.to_fields(at.stream)
-                together.execute_command("XADD", at.dead, "MAXLEN", "~", DEAD_KEPT, "*", *flat)
-            together.xack(at.stream, at.group, *batch.ids)
-            await together.execute()
+        aside = [
+            ("XADD", at.dead, "MAXLEN", "~", DEAD_KEPT, "*", *dead.to_fields(at.stream))
+            for dead in batch.dead
+        ]
+        if Servers.of(at.url).kind == "cluster":
+            for command in aside:
+                await client.execute_command(*command)
+            await client.xack(at.stream, at.group, *batch.ids)
+        else:
+            async with client.pipeline(transaction=True) as together:
+                for command in aside:
+                    together.execute_command(*command)
+                together.xack(at.stream, at.group, *batch.ids)
+                await together.execute()
         for dead in batch.dead:
             logger.warning(
                 "action=event_malformed id=%s reason=%s",

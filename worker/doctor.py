@@ -11,9 +11,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from stoker.core.clients import blocking_client
 from stoker.core.errors import StokerError
 from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS
 from stoker.core.keys import Keys
+from stoker.core.linking import make_keys
 from stoker.core.loaders import import_loaders
 from stoker.core.redaction import redact_url
 from stoker.schedules.check import check as check_schedule
@@ -106,9 +108,8 @@ def examine_config(config: StokerConfig) -> Iterator[Finding]:
 
 
 def _client(config: StokerConfig) -> Any:
-    return redis.Redis.from_url(
+    return blocking_client(
         config.redis.url,
-        protocol=2,
         decode_responses=True,
         encoding_errors="replace",  # strangers' events hold any bytes
         socket_timeout=5,
@@ -239,7 +240,7 @@ def check_persistence(info: dict[str, Any]) -> Finding:
 
 def examine_fleet(client: Any, config: StokerConfig) -> Iterator[Finding]:
     """The keys, the log, the events, and the processes that should be there; nothing is written."""
-    keys = Keys(config.prefix)
+    keys = make_keys(config)
     foreign = {finding.about: finding for finding in check_keys(client, config)}
     yield from foreign.values()
     if keys.log not in foreign:
@@ -271,7 +272,7 @@ def check_log(client: Any, keys: Keys) -> Finding:
 
 def check_keys(client: Any, config: StokerConfig) -> Iterator[Finding]:
     """Keys with Stoker's names that hold something else; nothing where all is as it should be."""
-    keys = Keys(config.prefix)
+    keys = make_keys(config)
     stream = config.events.stream or keys.events
     wanted = {
         keys.log: "stream",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Self, cast
 
-import redis.asyncio
+import redis
 import uvicorn
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from stoker.core.clients import async_client
 from stoker.core.errors import StokerError
 from stoker.worker.listen import Address, listening_socket
 from stoker.worker.logs import redact_text
@@ -85,8 +86,8 @@ def redis_reachable(url: str) -> Check:
     """A check that the server answers; a new connection each time, so nothing else is in its way."""
 
     async def check() -> str | None:
-        client = redis.asyncio.Redis.from_url(
-            url, protocol=2, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
+        client = async_client(
+            url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
         )
         try:
             await client.ping()

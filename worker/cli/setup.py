@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import redis.asyncio
+import redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from stoker.core.clients import async_client
 from stoker.core.config import Loaded, load_config
 from stoker.core.errors import ReplyError, StokerError
 from stoker.core.manager import CacheManager
@@ -114,9 +115,8 @@ async def connected(config: StokerConfig, *, read_only: bool = False) -> AsyncGe
 
 async def _reach(config: StokerConfig) -> None:
     """Try once: a connection that is kept tries for longer, which a person should not have to wait for."""
-    client = redis.asyncio.Redis.from_url(
+    client = async_client(
         config.redis.url,
-        protocol=2,
         socket_timeout=PATIENCE_SECONDS,
         socket_connect_timeout=PATIENCE_SECONDS,
         retry=Retry(NoBackoff(), 0),
