@@ -46,7 +46,7 @@ NEAR_SHARE = 0.05
 CAUTION = 2
 
 #: What nobody asked for in so many turns for each entry of the store makes room for any other.
-FORGOTTEN_TURNS = 10
+FORGOTTEN_TURNS = 20
 
 #: Dropped entries whose memory one step gives back, after everything was cleared.
 FREED_AT_ONCE = 16

@@ -117,14 +117,20 @@ def test_an_overwrite_that_grows_is_kept_and_others_make_room() -> None:
     check_structure(store)
 
 
-def test_what_has_expired_makes_room_first() -> None:
-    store: Store = MemoryStore(10, 10)
-    for key in range(10):
-        store.put(key, key, 1, expires=5.0 if key == 0 else 100.0, now=0.0)
-        store.get(key)
-        store.get(key)
-    store.put("new", 1, 1, expires=100.0, now=6.0)
-    assert 0 not in store
+@pytest.mark.parametrize("hits", [0, 3])
+@pytest.mark.parametrize("expiring", [0, 99])
+def test_what_has_expired_makes_room_first(expiring: int, hits: int) -> None:
+    """At the head of the main queue, or of the window; however often it was asked for."""
+    store: Store = MemoryStore(100, 100)
+    for key in range(100):
+        store.put(key, key, 1)
+    oldest = store._window.ends.after.key
+    expiring = oldest if expiring else expiring
+    for slot in store.slots.values():
+        slot.visits = hits
+    store.expire_at(expiring, 5.0)
+    store.put("new", 1, 1, now=6.0)
+    assert expiring not in store
     assert (store.expirations, store.evictions) == (1, 0)
 
 
