@@ -17,7 +17,7 @@ from stoker.core.codec import UnstorableError, decode_payload, encode_value
 from stoker.core.entry import Entry
 from stoker.core.errors import EntryError
 from stoker.core.log import Log
-from stoker.core.memory_store import MemoryStore
+from stoker.core.memory_store import ENTRY_BYTES, MemoryStore
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.tier import Lookup, State
@@ -29,6 +29,9 @@ MISSING: Any = object()
 #: Stands for "whatever was asked for": the value is kept as it was given.
 AS_GIVEN: Any = object()
 
+
+#: What an item takes beside its value, its key and its place in the store: its objects, and the numbers they hold.
+ITEM_BYTES = 490
 
 #: Entries that are looked at for their time to live whenever one is put.
 SWEPT_AT_ONCE = 2
@@ -208,10 +211,11 @@ class MemoryTier:
             item.entry.fresh_until_ms = fresh_until_ms
             fresh = Item(item.name, item.entry, item.policy, item.checked)
             item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
+            self.store.expire_at(item.name, item.kept_until)
 
     def _keep(self, item: Item) -> None:
         content = item.payload if item.value is MISSING else item.value
-        weight = weigh(content) + ITEM_BYTES
+        weight = weigh(content) + weigh(item.name[1]) + ENTRY_BYTES + ITEM_BYTES
         now = boottime()
         self.store.put(item.name, item, weight, item.kept_until, now)
         self.store.sweep(now, SWEPT_AT_ONCE)
@@ -230,7 +234,3 @@ class MemoryTier:
     def _killer(self, item: Item) -> int:
         log, after, name = self._log, item.checked, item.name
         return log.killer(*name, item.entry.tags, after) or log.copy_killer(*name, after)
-
-
-#: What an item takes beside its value, in bytes: the objects that make it up.
-ITEM_BYTES = 300

@@ -9,9 +9,11 @@ import asyncio
 import enum
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import time
 from typing import Any
 
+from stoker.core.check import Check
 from stoker.core.entry import (
     BEGINS,
     FROZEN_BYTES,
@@ -154,33 +156,45 @@ class RedisTier:
         if joined is not None:
             joined.append(future)
             return future
-        log, link, waiting = self._log, self._link, [future]
-        check = log.check()
+        log, link = self._log, self._link
         # What is known now: a sweep that is heard of before the answer is judged may have had its killers
         # forgotten, and unlinked the entry only after it was read.
-        swept, seen = log.history.swept, log.seen
-
-        def take(reply: Any) -> None:
-            if not check.done and not isinstance(reply, LinkError):
-                # On a cluster the log's node may answer last.
-                check.then(lambda: take(reply))
-                return
-            lookup: Lookup | None = None
-            if isinstance(reply, (LinkError, ReplyError)):
-                lookup = Lookup(_state_of_error(reply))
-            elif check.complete and log.epoch and log.history.swept == swept:
-                lookup = self.judge(cache_type, key, reply, policy)
-                lookup.checked = seen
-            for future in waiting:
-                if not future.done():
-                    future.set_result(lookup)
-
+        sent = log.check(), log.history.swept, log.seen
+        waiting = [future]
+        # No closure: one that waits for its check would refer to itself, and be garbage to be searched for.
+        take = partial(self._take, sent, waiting, cache_type, key, policy)
         link.post_range(name, policy.max_entry + MAX_OVERHEAD_BYTES, take)
         if not self._asked:
             # Who begins to read later needs a fetch that leaves later.
             link.before_flush(self._asked.clear)
         self._asked[name] = waiting
         return future
+
+    def _take(
+        self,
+        sent: tuple[Check, int, int],
+        waiting: list[asyncio.Future[Lookup | None]],
+        cache_type: str,
+        key: str,
+        policy: Policy,
+        reply: Any,
+    ) -> None:
+        """Judge what came, for all who wait for it; None when they must ask again."""
+        check, swept, seen = sent
+        log = self._log
+        if not check.done and not isinstance(reply, LinkError):
+            # On a cluster the log's node may answer last.
+            check.then(partial(self._take, sent, waiting, cache_type, key, policy, reply))
+            return
+        lookup: Lookup | None = None
+        if isinstance(reply, (LinkError, ReplyError)):
+            lookup = Lookup(_state_of_error(reply))
+        elif check.complete and log.epoch and log.history.swept == swept:
+            lookup = self.judge(cache_type, key, reply, policy)
+            lookup.checked = seen
+        for future in waiting:
+            if not future.done():
+                future.set_result(lookup)
 
     async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
         """Read entries strictly, all of a batch in one round trip; on a cluster, one to each server."""
