@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import hiredis
@@ -182,6 +182,27 @@ class Link(Calls):
         key, end = name.encode(), b"%d" % last
         self._queue(_GET_RANGE % (len(key), key, len(end), end), handler)
 
+    def get_ranges(self, names: Sequence[str], last: int) -> asyncio.Future[list[Any]]:
+        """Queue a `GETRANGE` for each of several keys; the future gets all replies, errors in their places.
+
+        Raises:
+            LinkError: The link is down; nothing was sent.
+        """
+        self._check_ready()
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        replies: list[Any] = []
+
+        def take_last(reply: Any) -> None:
+            replies.append(reply)
+            if not future.done():
+                future.set_result(replies)
+
+        end = b"%d" % last
+        packed = [_GET_RANGE % (len(key), key, len(end), end) for key in [name.encode() for name in names]]
+        handlers: list[Handler] = [replies.append] * (len(packed) - 1)
+        self._queue(b"".join(packed), *handlers, take_last)
+        return future
+
     def before_flush(self, callback: Callable[[], None]) -> None:
         """Call `callback` right before this loop turn's write, so that it can queue what the turn gathered.
 
@@ -211,7 +232,7 @@ class Link(Calls):
         """Queue a command, also before the link serves."""
         self._queue(_pack(command), handler)
 
-    def _queue(self, packed: bytes, handler: Handler) -> None:
+    def _queue(self, packed: bytes, *handlers: Handler) -> None:
         wire = self._wire
         if wire is None:
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
@@ -220,7 +241,7 @@ class Link(Calls):
         if not self._flush_due:
             self._check_loop().call_soon(self._flush)
             self._flush_due = True
-        wire.handlers.append(handler)
+        wire.handlers.extend(handlers)
         self._buffer.append(packed)
 
     def _flush(self) -> None:

@@ -30,7 +30,7 @@ MISSING: Any = object()
 AS_GIVEN: Any = object()
 
 
-#: What an item takes beside its value, its key and its place in the store: its objects, and the numbers they hold.
+#: What an item takes beside its value, its key and its place in the store: its objects and their numbers.
 ITEM_BYTES = 490
 
 #: Entries that are looked at for their time to live whenever one is put.

@@ -51,13 +51,11 @@ class Reads(Parts):
                 drop_mark(self._owner, cache_type, key)
                 return value
         self.access.append((cache_type, check_key(key), None))
-        lookup = await self.storage.look_up(cache_type, key, policy, counters)
-        if lookup.state is State.FRESH:
-            value = self.storage.decode(lookup, into, policy, counters)
-            if value is not MISSING:
-                counters.hits += 1
-                drop_mark(self._owner, cache_type, key)
-                return value
+        value = await self.storage.read(cache_type, key, into, policy, counters)
+        if value is not MISSING:
+            counters.hits += 1
+            drop_mark(self._owner, cache_type, key)
+            return value
         counters.misses += 1
         born = await self.log.birth(policy.settle) if policy.settle else self.log.seen
         leave_mark(self._owner, cache_type, key, self.log.epoch, born)

@@ -6,28 +6,28 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from stoker.core.codec import UnstorableError, decode_payload, decoder_of, encode_value
+from stoker.core.codec import UnstorableError, encode_value
 from stoker.core.commits import ALWAYS, HEAD, TAIL, Commit, Commits
 from stoker.core.config import CacheConfig
-from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
-from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, HEADER_BYTES, Entry, pack_entry
-from stoker.core.errors import EntryError, LinkError
-from stoker.core.log import Log
-from stoker.core.memory import MISSING, MemoryTier
+from stoker.core.counters import Counters
+from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, Entry, pack_entry
+from stoker.core.finding import MISSING, Finding, counted
+from stoker.core.knowledge import Log
+from stoker.core.memory import MemoryTier
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.scopes import Copy, Key
-from stoker.core.tier import FETCH_BATCH, Lookup, RedisTier, State
+from stoker.core.tier import RedisTier, State
 
 __all__ = ["MISSING", "Storage"]
 
 logger = logging.getLogger(__name__)
 
 
-class Storage:
+class Storage(Finding):
     """Looks entries up in the tiers of their type, and stores them there."""
 
     def __init__(
@@ -39,159 +39,9 @@ class Storage:
         commits: Commits,
         counters: Counters,
     ) -> None:
-        self._config = config
-        self._log = log
-        self._memory = memory
-        self._tier = tier
+        super().__init__(config, log, memory, tier, counters)
         self._commits = commits
-        self._counters = counters
-        self._in_memory = frozenset(name for name, policy in config.types.items() if policy.in_memory)
         self._unstorable: set[tuple[str, str]] = set()
-        self._reads = 0
-
-    # -- reading ----------------------------------------------------------------------------------
-
-    async def look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
-        """Find an entry, and count how it stands."""
-        if cache_type in self._in_memory:
-            return await self._look_up_near(cache_type, key, policy, counters)
-        self._reads += 1
-        began = 0.0 if self._reads % SAMPLE_EVERY else time.perf_counter()
-        try:
-            lookup = await self._tier.ask(cache_type, key, policy)
-        except LinkError:
-            lookup = Lookup(State.UNREACHABLE)
-        if lookup is None:
-            lookup = await self._tier.fetch(cache_type, key, policy)
-        if began:
-            counters.durations["get"].observe(time.perf_counter() - began)
-        return lookup if lookup.state is State.FRESH else _counted(lookup, counters)
-
-    async def _look_up_near(
-        self, cache_type: str, key: str, policy: Policy, counters: TypeCounters
-    ) -> Lookup:
-        """Find an entry of a type that is kept in memory, too, or there alone."""
-        held = self._memory.look_up(cache_type, key)
-        if held is not None:
-            counters.memory_hits += 1
-            return held
-        if not policy.in_redis:
-            return _counted(await self._look_up_here(cache_type, key, policy), counters)
-        return await self.look_up_past_memory(cache_type, key, policy, counters)
-
-    async def look_up_past_memory(
-        self, cache_type: str, key: str, policy: Policy, counters: TypeCounters
-    ) -> Lookup:
-        """Find an entry by a strict read of the server, whatever is in memory; count how it stands."""
-        lookup = await self._tier.fetch(cache_type, key, policy)
-        if policy.in_memory:
-            lookup = self._beside(cache_type, key, policy, lookup)
-        return lookup if lookup.state is State.FRESH else _counted(lookup, counters)
-
-    async def look_up_many(
-        self, cache_type: str, keys: Sequence[str], policy: Policy, counters: TypeCounters
-    ) -> list[Lookup]:
-        """Find entries, in one round trip for all; count how they stand."""
-        if not policy.in_memory:
-            lookups = await self._tier.fetch_many(cache_type, keys, policy)
-            for lookup in lookups:
-                if lookup.state is not State.FRESH:
-                    _counted(lookup, counters)
-            return lookups
-        found = {key: held for key in keys if (held := self._memory.look_up(cache_type, key)) is not None}
-        counters.memory_hits += len(found)
-        missing = [key for key in dict.fromkeys(keys) if key not in found]
-        if missing and policy.in_redis:
-            fetched = await self._tier.fetch_many(cache_type, missing, policy)
-            for key, lookup in zip(missing, fetched, strict=True):
-                found[key] = _counted(self._beside(cache_type, key, policy, lookup), counters)
-        elif missing:
-            for key in missing:
-                found[key] = _counted(await self._look_up_here(cache_type, key, policy), counters)
-        return [found[key] for key in keys]
-
-    async def read_many(
-        self, cache_type: str, keys: Sequence[str], into: Any, policy: Policy, counters: TypeCounters
-    ) -> dict[str, Any]:
-        """Return the values of the keys that have a fresh one, decoded as `into`."""
-        values: dict[str, Any] = {}
-        if cache_type in self._in_memory or self._tier.spread:
-            lookups = await self.look_up_many(cache_type, keys, policy, counters)
-            for key, lookup in zip(keys, lookups, strict=True):
-                self._read_into(values, key, lookup, into, policy, counters)
-            return values
-        tier, decode = self._tier, decoder_of(into)
-        for start in range(0, len(keys), FETCH_BATCH):
-            batch = keys[start : start + FETCH_BATCH]
-            stored, _ = await tier.fetch_stored(cache_type, batch, policy)
-            if isinstance(stored, State):
-                counters.unreachable += len(batch)
-                continue
-            is_fresh, now_ms = tier.is_plainly_fresh, time.time() * 1000
-            for key, data in zip(batch, stored, strict=True):
-                # Byte 3 has the flags, 0 for MessagePack as it is; bytes 44 and 45 the length of the tags.
-                if data and not data[3] and is_fresh(data, now_ms):
-                    try:
-                        values[key] = decode(data[HEADER_BYTES + (data[44] << 8 | data[45]) :])
-                        continue
-                    except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
-                        pass
-                lookup = _counted(tier.judge(cache_type, key, data, policy), counters)
-                self._read_into(values, key, lookup, into, policy, counters)
-        return values
-
-    def _read_into(
-        self,
-        values: dict[str, Any],
-        key: str,
-        lookup: Lookup,
-        into: Any,
-        policy: Policy,
-        counters: TypeCounters,
-    ) -> None:
-        if lookup.state is State.FRESH:
-            value = self.decode(lookup, into, policy, counters)
-            if value is not MISSING:
-                values[key] = value
-
-    async def _look_up_here(self, cache_type: str, key: str, policy: Policy) -> Lookup:
-        """Find an entry of a type that is kept in memory alone, by a strict look at the log."""
-        if await self._log.catch_up():
-            return self._memory.judge(cache_type, key)
-        return self._memory.in_outage(cache_type, key, policy) or Lookup(State.UNREACHABLE)
-
-    def _beside(self, cache_type: str, key: str, policy: Policy, lookup: Lookup) -> Lookup:
-        """Keep in memory what the server had; or serve from it what the server can't."""
-        if lookup.state is State.FRESH:
-            if (entry := lookup.entry) is not None:
-                self._memory.put(cache_type, key, entry, policy, max(lookup.checked, entry.born))
-        elif lookup.state is State.UNREACHABLE:
-            return self._memory.in_outage(cache_type, key, policy) or lookup
-        else:
-            self._memory.remove(cache_type, key)
-        return lookup
-
-    def decode(self, lookup: Lookup, into: Any, policy: Policy, counters: TypeCounters) -> Any:
-        """Return the value of what was found, as `into`; `MISSING` where there is none to be had."""
-        if lookup.held is not None:
-            counters.negative_hits += lookup.held.entry.is_none
-            return self._memory.value_of(lookup.held, into)
-        data = lookup.data
-        if not data:
-            return MISSING
-        flags = data[3]
-        if flags & FLAG_NONE:
-            counters.negative_hits += 1
-            return None
-        try:
-            payload = data[HEADER_BYTES + (data[44] << 8 | data[45]) :]
-            return decode_payload(flags, payload, into, policy.max_entry)
-        except EntryError as error:
-            counters.undecodable += 1
-            logger.debug("action=undecodable reason=%s", error, extra={"action": "undecodable"})
-            return MISSING
-
-    # -- writing ----------------------------------------------------------------------------------
 
     async def store(
         self,
@@ -217,15 +67,19 @@ class Storage:
             ttl: Seconds it is fresh, where they differ from the type's.
             condition: What must hold beside; see `commits`.
         """
-        policy, counters = self._config.types[cache_type], self._counters.of(cache_type)
+        policy = self._config.types[cache_type]
         entry = self._encode(cache_type, value, tags, epoch, born, ttl)
         if entry is None:
             return False
-        commit = Commit.UNREACHABLE
-        if policy.in_redis and (epoch or condition == TAIL):
-            kept_ms = self._kept_ms(policy, entry)
-            commit = await self._commits.commit(cache_type, key, pack_entry(entry), kept_ms, condition)
-        stored = commit is Commit.STORED
+        future = self._commit(cache_type, key, entry, policy, condition)
+        commit = Commit.UNREACHABLE if future is None else await future
+        return self._conclude(cache_type, key, value, entry, commit, policy)
+
+    def _conclude(
+        self, cache_type: str, key: str, value: Any, entry: Entry, commit: Commit, policy: Policy
+    ) -> bool:
+        """Keep in memory what was committed, or could not be; count, and say whether it is stored."""
+        counters, stored = self._counters.of(cache_type), commit is Commit.STORED
         if policy.in_memory and (stored or commit is Commit.UNREACHABLE):
             stored = self._store_here(cache_type, key, value, entry, policy) or stored
         if stored:
@@ -243,12 +97,13 @@ class Storage:
         """
         if not self._config.types[cache_type].in_memory:
             return await self.store(cache_type, key, value, tags, 0, START, ttl=ttl, condition=TAIL)
+        epoch = self._log.epoch
         told = await self._log.tell(Key(cache_type, key))
         if not told:
             self._memory.remove(cache_type, key)
             self._counters.of(cache_type).sets_refused += 1
             return False
-        return await self.store(cache_type, key, value, tags, self._log.epoch, told, ttl=ttl)
+        return await self.store(cache_type, key, value, tags, epoch, told, ttl=ttl)
 
     async def store_if_absent(
         self,
@@ -291,13 +146,40 @@ class Storage:
             tags: Tags of all of them, encoded.
             ttl: Seconds they are fresh, where they differ from the type's.
         """
-        stores = [
-            self.store_now(cache_type, key, value, tags, ttl=ttl)
-            if (birth := births[key]) is None
-            else self.store(cache_type, key, value, tags, *birth, ttl=ttl)
-            for key, value in values.items()
-        ]
-        return sum(await asyncio.gather(*stores))
+        policy, counters = self._config.types[cache_type], self._counters.of(cache_type)
+        vouched = [key for key in values if births[key] is None] if policy.in_memory else []
+        epoch = self._log.epoch
+        # Other processes may have these in memory: one record tells of all.
+        told = await self._log.tell(*(Key(cache_type, key) for key in vouched)) if vouched else START
+        waiting: list[tuple[str, Any, Entry, asyncio.Future[Commit] | None]] = []
+        for key, value in values.items():
+            birth, condition = births[key], ALWAYS
+            if birth is None and policy.in_memory:
+                if not told:
+                    self._memory.remove(cache_type, key)
+                    counters.sets_refused += 1
+                    continue
+                birth = epoch, told
+            elif birth is None:
+                birth, condition = (0, START), TAIL
+            entry = self._encode(cache_type, value, tags, *birth, ttl)
+            if entry is not None:
+                waiting.append((key, value, entry, self._commit(cache_type, key, entry, policy, condition)))
+        stored = 0
+        for key, value, entry, future in waiting:
+            commit = Commit.UNREACHABLE if future is None else await future
+            stored += self._conclude(cache_type, key, value, entry, commit, policy)
+        return stored
+
+    def _commit(
+        self, cache_type: str, key: str, entry: Entry, policy: Policy, condition: bytes
+    ) -> asyncio.Future[Commit] | None:
+        """Queue an entry for the server; None where it is not to be asked."""
+        if not policy.in_redis or not (entry.epoch or condition == TAIL):
+            return None
+        return self._commits.commit(
+            cache_type, key, pack_entry(entry), self._kept_ms(policy, entry), condition
+        )
 
     def _store_here(self, cache_type: str, key: str, value: Any, entry: Entry, policy: Policy) -> bool:
         """Keep an entry in memory; say whether it is there, where it is nowhere else."""
@@ -320,7 +202,7 @@ class Storage:
             lookup = await self._tier.fetch(cache_type, key, policy)
         entry = lookup.entry
         if lookup.state is not State.FRESH or entry is None:
-            _counted(lookup, counters)
+            counted(lookup, counters)
             return False
         before, after = entry.fresh_until_ms, int((time.time() + seconds) * 1000)
         if policy.in_redis:
@@ -371,14 +253,3 @@ class Storage:
             logger.warning(
                 "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
             )
-
-
-def _counted(lookup: Lookup, counters: TypeCounters) -> Lookup:
-    """Count how an entry stands that is not fresh."""
-    if lookup.state is State.DEAD:
-        counters.dead += 1
-    elif lookup.state is State.UNDECODABLE:
-        counters.undecodable += 1
-    elif lookup.state is State.UNREACHABLE:
-        counters.unreachable += 1
-    return lookup

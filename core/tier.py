@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import time
@@ -43,9 +43,6 @@ PEEK_BATCH = 500
 
 #: Entries that one round trip fetches; the link stays free for others between.
 FETCH_BATCH = 1_000
-
-#: Keys that one step of a scan asks for.
-SCAN_COUNT = 1_000
 
 #: Times a read looks again when the log ran ahead of it.
 READ_ATTEMPTS = 4
@@ -110,6 +107,10 @@ class EntryState:
     """Position of the record that killed it, where it is dead by one that is known."""
 
 
+Answer = bytes | Lookup | None
+"""To a read: the stored form of what is plainly fresh, or how the entry stands; None: ask again."""
+
+
 class RedisTier:
     """Reads entries."""
 
@@ -117,8 +118,8 @@ class RedisTier:
         self._link = link
         self._log = log
         self._keys = keys
-        self._asked: dict[str, list[asyncio.Future[Lookup | None]]] = {}
-        self._fetch_many = Script("fetch_many.lua")
+        self._asked: dict[str, list[asyncio.Future[Answer]]] = {}
+        self._sent: tuple[Check, int, int]
         self._touch = Script("touch.lua")
         self._learnt = -1
         self._epoch = b""
@@ -135,66 +136,72 @@ class RedisTier:
         """Read an entry strictly: held against all that stood in the log when the server was asked."""
         log = self._log
         for _ in range(READ_ATTEMPTS):
+            seen = log.seen
             try:
-                lookup = await self.ask(cache_type, key, policy)
+                answer = await self.ask(cache_type, key, policy)
             except LinkError:
                 break
-            if lookup is not None:
-                return lookup
+            if isinstance(answer, bytes):
+                return Lookup(State.FRESH, answer, START, seen)
+            if answer is not None:
+                return answer
             await (log.catch_up() if log.epoch else log.resync())
         return Lookup(State.UNREACHABLE)
 
-    def ask(self, cache_type: str, key: str, policy: Policy) -> asyncio.Future[Lookup | None]:
-        """Ask for an entry with this loop turn's write; the answer is None when it must be asked again.
+    def ask(self, cache_type: str, key: str, policy: Policy) -> asyncio.Future[Answer]:
+        """Ask for an entry with this loop turn's write.
 
         Raises:
             LinkError: The link is down; nothing was asked.
         """
         name = self._keys.entry(cache_type, key)
-        future: asyncio.Future[Lookup | None] = asyncio.Future(loop=asyncio.get_running_loop())
-        joined = self._asked.get(name)
-        if joined is not None:
-            joined.append(future)
+        future: asyncio.Future[Answer] = asyncio.Future(loop=asyncio.get_running_loop())
+        asked, link = self._asked, self._link
+        if not asked:
+            log = self._log
+            # What is known now: a sweep that is heard of before the answer is judged may have had its killers
+            # forgotten, and unlinked the entry only after it was read.
+            self._sent = log.check(), log.history.swept, log.seen
+        elif name in asked:
+            asked[name].append(future)
             return future
-        log, link = self._log, self._link
-        # What is known now: a sweep that is heard of before the answer is judged may have had its killers
-        # forgotten, and unlinked the entry only after it was read.
-        sent = log.check(), log.history.swept, log.seen
         waiting = [future]
         # No closure: one that waits for its check would refer to itself, and be garbage to be searched for.
-        take = partial(self._take, sent, waiting, cache_type, key, policy)
+        take = partial(self._take, self._sent, waiting, cache_type, key, policy)
         link.post_range(name, policy.max_entry + MAX_OVERHEAD_BYTES, take)
-        if not self._asked:
+        if not asked:
             # Who begins to read later needs a fetch that leaves later.
-            link.before_flush(self._asked.clear)
-        self._asked[name] = waiting
+            link.before_flush(asked.clear)
+        asked[name] = waiting
         return future
 
     def _take(
         self,
         sent: tuple[Check, int, int],
-        waiting: list[asyncio.Future[Lookup | None]],
+        waiting: list[asyncio.Future[Answer]],
         cache_type: str,
         key: str,
         policy: Policy,
         reply: Any,
     ) -> None:
-        """Judge what came, for all who wait for it; None when they must ask again."""
+        """Judge what came, for all who wait for it."""
         check, swept, seen = sent
-        log = self._log
-        if not check.done and not isinstance(reply, LinkError):
+        answer: Answer = None
+        if isinstance(reply, (LinkError, ReplyError)):
+            answer = Lookup(_state_of_error(reply))
+        elif not check.done:
             # On a cluster the log's node may answer last.
             check.then(partial(self._take, sent, waiting, cache_type, key, policy, reply))
             return
-        lookup: Lookup | None = None
-        if isinstance(reply, (LinkError, ReplyError)):
-            lookup = Lookup(_state_of_error(reply))
-        elif check.complete and log.epoch and log.history.swept == swept:
-            lookup = self.judge(cache_type, key, reply, policy)
-            lookup.checked = seen
+        elif check.complete and self._log.epoch and self._log.history.swept == swept:
+            if self.is_plainly_fresh(reply, time() * 1000):
+                answer = reply
+            else:
+                answer = self.judge(cache_type, key, reply, policy)
+                answer.checked = seen
         for future in waiting:
             if not future.done():
-                future.set_result(lookup)
+                future.set_result(answer)
 
     async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
         """Read entries strictly, all of a batch in one round trip; on a cluster, one to each server."""
@@ -227,15 +234,13 @@ class RedisTier:
         for _ in range(READ_ATTEMPTS):
             try:
                 check, swept, seen = log.check(), log.history.swept, log.seen
-                stored = await self._fetch_many.run(self._link, names, policy.max_entry + MAX_OVERHEAD_BYTES)
+                stored = await self._link.get_ranges(names, policy.max_entry + MAX_OVERHEAD_BYTES)
             except LinkError:
                 break
-            except ReplyError as error:
-                return _state_of_error(error), START
             if not check.done:
                 await check.wait()
             if check.complete and log.epoch and log.history.swept == swept:
-                return stored, seen
+                return _without_errors(stored), seen
             await (log.catch_up() if log.epoch else log.resync())
         return State.UNREACHABLE, START
 
@@ -352,24 +357,20 @@ class RedisTier:
             heads.append(head)
         return heads
 
-    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """Walk the Redis keys that match, in steps that never hold the server up; a key may come twice.
-
-        Raises:
-            LinkError: The server can't be reached.
-        """
-        cursor = b"0"
-        while True:
-            cursor, names = await self._link.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-            if names:
-                yield names
-            if cursor == b"0":
-                return
-
 
 def _state_of(lookup: Lookup, entry: Entry) -> EntryState:
     left = entry.fresh_until_ms / 1000 - time()
     return EntryState(lookup.state, left, (entry.fresh_until_ms - entry.created_ms) / 1000, lookup.killer)
+
+
+def _without_errors(replies: list[Any]) -> Sequence[bytes | None] | State:
+    """Replies with None for what is no string; or what an error that concerns them all makes of them."""
+    for at, reply in enumerate(replies):
+        if isinstance(reply, (LinkError, ReplyError)):
+            if _state_of_error(reply) is State.UNREACHABLE:
+                return State.UNREACHABLE
+            replies[at] = None
+    return replies
 
 
 def _state_of_error(error: LinkError | ReplyError) -> State:

@@ -1,0 +1,236 @@
+"""Finding entries in the tiers of their type, and making values of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from stoker.core.codec import decode_payload, decoder_of
+from stoker.core.config import CacheConfig
+from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
+from stoker.core.entry import FLAG_NONE, HEADER_BYTES
+from stoker.core.errors import EntryError, LinkError
+from stoker.core.log import Log
+from stoker.core.memory import MISSING, MemoryTier
+from stoker.core.policy import Policy
+from stoker.core.tier import FETCH_BATCH, Answer, Lookup, RedisTier, State
+
+__all__ = ["MISSING", "Finding", "counted"]
+
+logger = logging.getLogger(__name__)
+
+
+class Finding:
+    """Looks entries up in the tiers of their type."""
+
+    def __init__(
+        self,
+        config: CacheConfig,
+        log: Log,
+        memory: MemoryTier,
+        tier: RedisTier,
+        counters: Counters,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._memory = memory
+        self._tier = tier
+        self._counters = counters
+        self._in_memory = frozenset(name for name, policy in config.types.items() if policy.in_memory)
+        self._reads = 0
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
+        """Find an entry, and count how it stands."""
+        if cache_type in self._in_memory:
+            return await self._look_up_near(cache_type, key, policy, counters)
+        answer = await self._ask(cache_type, key, policy, counters)
+        return await self._look_up_by(answer, cache_type, key, policy, counters)
+
+    async def read(self, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters) -> Any:
+        """Return the value of a fresh entry, decoded as `into`; `MISSING` where there is none."""
+        if cache_type in self._in_memory:
+            lookup = await self._look_up_near(cache_type, key, policy, counters)
+        else:
+            answer = await self._ask(cache_type, key, policy, counters)
+            # Byte 3 has the flags, 0 for MessagePack as it is; bytes 44 and 45 the length of the tags.
+            if isinstance(answer, bytes) and not answer[3]:
+                try:
+                    return decoder_of(into)(answer[HEADER_BYTES + (answer[44] << 8 | answer[45]) :])
+                except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
+                    pass
+            lookup = await self._look_up_by(answer, cache_type, key, policy, counters)
+        if lookup.state is not State.FRESH:
+            return MISSING
+        return self.decode(lookup, into, policy, counters)
+
+    def _ask(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Awaitable[Answer]:
+        """Ask the server; some of the times it takes are measured."""
+        self._reads += 1
+        if not self._reads % SAMPLE_EVERY:
+            return self._ask_timed(cache_type, key, policy, counters)
+        try:
+            return self._tier.ask(cache_type, key, policy)
+        except LinkError:
+            return _unreachable()
+
+    async def _ask_timed(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Answer:
+        began = time.perf_counter()
+        try:
+            answer = await self._tier.ask(cache_type, key, policy)
+        except LinkError:
+            answer = Lookup(State.UNREACHABLE)
+        counters.durations["get"].observe(time.perf_counter() - began)
+        return answer
+
+    async def _look_up_by(
+        self, answer: Answer, cache_type: str, key: str, policy: Policy, counters: TypeCounters
+    ) -> Lookup:
+        """Find an entry by what the server answered; ask again if it could not be judged."""
+        if isinstance(answer, bytes):
+            return Lookup(State.FRESH, answer)
+        if answer is None:
+            answer = await self._tier.fetch(cache_type, key, policy)
+        return counted(answer, counters)
+
+    async def _look_up_near(
+        self, cache_type: str, key: str, policy: Policy, counters: TypeCounters
+    ) -> Lookup:
+        """Find an entry of a type that is kept in memory, too, or there alone."""
+        held = self._memory.look_up(cache_type, key)
+        if held is not None:
+            counters.memory_hits += 1
+            return held
+        if not policy.in_redis:
+            return counted(await self._look_up_here(cache_type, key, policy), counters)
+        return await self.look_up_past_memory(cache_type, key, policy, counters)
+
+    async def look_up_past_memory(
+        self, cache_type: str, key: str, policy: Policy, counters: TypeCounters
+    ) -> Lookup:
+        """Find an entry by a strict read of the server, whatever is in memory; count how it stands."""
+        lookup = await self._tier.fetch(cache_type, key, policy)
+        if policy.in_memory:
+            lookup = self._beside(cache_type, key, policy, lookup)
+        return lookup if lookup.state is State.FRESH else counted(lookup, counters)
+
+    async def look_up_many(
+        self, cache_type: str, keys: Sequence[str], policy: Policy, counters: TypeCounters
+    ) -> list[Lookup]:
+        """Find entries, in one round trip for all; count how they stand."""
+        if not policy.in_memory:
+            lookups = await self._tier.fetch_many(cache_type, keys, policy)
+            for lookup in lookups:
+                if lookup.state is not State.FRESH:
+                    counted(lookup, counters)
+            return lookups
+        found = {key: held for key in keys if (held := self._memory.look_up(cache_type, key)) is not None}
+        counters.memory_hits += len(found)
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing and policy.in_redis:
+            fetched = await self._tier.fetch_many(cache_type, missing, policy)
+            for key, lookup in zip(missing, fetched, strict=True):
+                found[key] = counted(self._beside(cache_type, key, policy, lookup), counters)
+        elif missing:
+            for key in missing:
+                found[key] = counted(await self._look_up_here(cache_type, key, policy), counters)
+        return [found[key] for key in keys]
+
+    async def read_many(
+        self, cache_type: str, keys: Sequence[str], into: Any, policy: Policy, counters: TypeCounters
+    ) -> dict[str, Any]:
+        """Return the values of the keys that have a fresh one, decoded as `into`."""
+        values: dict[str, Any] = {}
+        if cache_type in self._in_memory or self._tier.spread:
+            lookups = await self.look_up_many(cache_type, keys, policy, counters)
+            for key, lookup in zip(keys, lookups, strict=True):
+                self._read_into(values, key, lookup, into, policy, counters)
+            return values
+        tier, decode = self._tier, decoder_of(into)
+        for start in range(0, len(keys), FETCH_BATCH):
+            batch = keys[start : start + FETCH_BATCH]
+            stored, _ = await tier.fetch_stored(cache_type, batch, policy)
+            if isinstance(stored, State):
+                counters.unreachable += len(batch)
+                continue
+            is_fresh, now_ms = tier.is_plainly_fresh, time.time() * 1000
+            for key, data in zip(batch, stored, strict=True):
+                # Byte 3 has the flags, 0 for MessagePack as it is; bytes 44 and 45 the length of the tags.
+                if data and not data[3] and is_fresh(data, now_ms):
+                    try:
+                        values[key] = decode(data[HEADER_BYTES + (data[44] << 8 | data[45]) :])
+                        continue
+                    except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
+                        pass
+                lookup = counted(tier.judge(cache_type, key, data, policy), counters)
+                self._read_into(values, key, lookup, into, policy, counters)
+        return values
+
+    def _read_into(
+        self,
+        values: dict[str, Any],
+        key: str,
+        lookup: Lookup,
+        into: Any,
+        policy: Policy,
+        counters: TypeCounters,
+    ) -> None:
+        if lookup.state is State.FRESH:
+            value = self.decode(lookup, into, policy, counters)
+            if value is not MISSING:
+                values[key] = value
+
+    async def _look_up_here(self, cache_type: str, key: str, policy: Policy) -> Lookup:
+        """Find an entry of a type that is kept in memory alone, by a strict look at the log."""
+        if await self._log.catch_up():
+            return self._memory.judge(cache_type, key)
+        return self._memory.in_outage(cache_type, key, policy) or Lookup(State.UNREACHABLE)
+
+    def _beside(self, cache_type: str, key: str, policy: Policy, lookup: Lookup) -> Lookup:
+        """Keep in memory what the server had; or serve from it what the server can't."""
+        if lookup.state is State.FRESH:
+            if (entry := lookup.entry) is not None:
+                self._memory.put(cache_type, key, entry, policy, max(lookup.checked, entry.born))
+        elif lookup.state is State.UNREACHABLE:
+            return self._memory.in_outage(cache_type, key, policy) or lookup
+        else:
+            self._memory.remove(cache_type, key)
+        return lookup
+
+    def decode(self, lookup: Lookup, into: Any, policy: Policy, counters: TypeCounters) -> Any:
+        """Return the value of what was found, as `into`; `MISSING` where there is none to be had."""
+        if lookup.held is not None:
+            counters.negative_hits += lookup.held.entry.is_none
+            return self._memory.value_of(lookup.held, into)
+        data = lookup.data
+        if not data:
+            return MISSING
+        flags = data[3]
+        if flags & FLAG_NONE:
+            counters.negative_hits += 1
+            return None
+        try:
+            payload = data[HEADER_BYTES + (data[44] << 8 | data[45]) :]
+            return decode_payload(flags, payload, into, policy.max_entry)
+        except EntryError as error:
+            counters.undecodable += 1
+            logger.debug("action=undecodable reason=%s", error, extra={"action": "undecodable"})
+            return MISSING
+
+
+def counted(lookup: Lookup, counters: TypeCounters) -> Lookup:
+    """Count how an entry stands that is not fresh."""
+    if lookup.state is State.DEAD:
+        counters.dead += 1
+    elif lookup.state is State.UNDECODABLE:
+        counters.undecodable += 1
+    elif lookup.state is State.UNREACHABLE:
+        counters.unreachable += 1
+    return lookup
+
+
+async def _unreachable() -> Answer:
+    return Lookup(State.UNREACHABLE)
