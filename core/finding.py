@@ -150,18 +150,17 @@ class Finding:
                 self._read_into(values, key, lookup, into, policy, counters)
             return values
         tier, decode = self._tier, decoder_of(into)
-        for start in range(0, len(keys), FETCH_BATCH):
-            batch = keys[start : start + FETCH_BATCH]
+        for first in range(0, len(keys), FETCH_BATCH):
+            batch = keys[first : first + FETCH_BATCH]
             stored, _ = await tier.fetch_stored(cache_type, batch, policy)
             if isinstance(stored, State):
                 counters.unreachable += len(batch)
                 continue
-            is_fresh, now_ms = tier.is_plainly_fresh, time.time() * 1000
-            for key, data in zip(batch, stored, strict=True):
-                # Byte 3 has the flags, 0 for MessagePack as it is; bytes 44 and 45 the length of the tags.
-                if data and not data[3] and is_fresh(data, now_ms):
+            starts = tier.payload_starts(stored, time.time() * 1000)
+            for key, data, start in zip(batch, stored, starts, strict=True):
+                if start and data:
                     try:
-                        values[key] = decode(data[HEADER_BYTES + (data[44] << 8 | data[45]) :])
+                        values[key] = decode(data[start:])
                         continue
                     except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
                         pass

@@ -225,12 +225,10 @@ class RedisTier:
     ) -> tuple[Sequence[bytes | None] | State, int]:
         """Fetch stored forms in one round trip, to be judged at once.
 
-        Returns:
-            The stored forms, or why there are none to be had; and the position up to which the log was known
-            before they were asked for.
+        Returns them, or why there are none to be had; and the position up to which the log was known before.
         """
-        log, name = self._log, self._keys.entry
-        names = [name(cache_type, key) for key in keys]
+        log, begin = self._log, self._keys.entry(cache_type, "")[:-1]
+        names = [f"{begin}{key}}}" for key in keys]
         for _ in range(READ_ATTEMPTS):
             try:
                 check, swept, seen = log.check(), log.history.swept, log.seen
@@ -269,6 +267,27 @@ class RedisTier:
             and len(data) >= HEADER_BYTES + tags_length
             and fresh_until_ms > now_ms
         )
+
+    def payload_starts(self, stored: Sequence[bytes | None], now_ms: float) -> list[int]:
+        """Where payloads begin, of entries that are plainly fresh and plain MessagePack; 0 for others."""
+        if self._log.version != self._learnt:
+            self._learn()
+        current, alive_from, starts = self._epoch, self._alive_from, list[int]()
+        for data in stored:
+            start = 0
+            if data is not None and len(data) >= HEADER_BYTES:
+                begins, flags, epoch, born, fresh_until_ms, tags_length = _look(data)
+                if (
+                    epoch == current
+                    and born >= alive_from
+                    and begins == BEGINS
+                    and not flags
+                    and fresh_until_ms > now_ms
+                    and len(data) >= HEADER_BYTES + tags_length
+                ):
+                    start = HEADER_BYTES + tags_length
+            starts.append(start)
+        return starts
 
     def _learn(self) -> None:
         """Note from where on an entry is alive without a look at what was invalidated."""
@@ -365,6 +384,8 @@ def _state_of(lookup: Lookup, entry: Entry) -> EntryState:
 
 def _without_errors(replies: list[Any]) -> Sequence[bytes | None] | State:
     """Replies with None for what is no string; or what an error that concerns them all makes of them."""
+    if set(map(type, replies)) == {bytes}:
+        return replies
     for at, reply in enumerate(replies):
         if isinstance(reply, (LinkError, ReplyError)):
             if _state_of_error(reply) is State.UNREACHABLE:
