@@ -261,3 +261,22 @@ async def test_a_set_that_is_vouched_for_now_lives_through_a_sweep(
         result = await sweep(cache, minimum_age=0.0, minimum_records=1)
         assert result.status == "done"
         assert await cache.get("page", "k") == "v"
+
+
+async def test_large_counts_are_exact(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+        for start in (2**53, 2**63 - 4, -(2**63)):
+            key = f"n{start}"
+            assert await cache.increment("page", key, start) == start
+            assert [await cache.increment("page", key) for _ in range(3)] == [start + 1, start + 2, start + 3]
+
+
+async def test_bytes_that_are_too_short_for_an_entry_cost_their_own_key_alone(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+        await cache.set("page", "fine", 1)
+        for data in (b"S", b"SK", b"SK\x01", b"SK\x01\x00" + bytes(30)):
+            redis_server.client().set(cache.keys.entry("page", "short"), data, px=60_000)
+            assert await cache.get_many("page", ["fine", "short"]) == {"fine": 1}
+            assert await cache.get("page", "short") is None
