@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,9 @@ from stoker.core.throttle import Throttle
 from stoker.core.tier import Lookup, State
 
 logger = logging.getLogger(__name__)
+
+#: The loads whose loaders this task runs in, from the outermost: one that waits for itself would wait for ever.
+_loading: ContextVar[tuple[tuple[Loads, Flight], ...]] = ContextVar("stoker_loading", default=())
 
 #: While another process refreshes a key, this one leaves it alone for so many seconds, then looks again.
 ELSEWHERE_SECONDS = 0.5
@@ -94,8 +98,16 @@ class Loads:
         """Load, or join a load under way that may serve this caller.
 
         Raises:
+            UsageError: The caller is the loader of this very key, or is called by it.
             Exception: Whatever the loader raises.
         """
+        for loads, flight in _loading.get():
+            if loads is not self or (flight.cache_type, flight.key) != load.name or flight.landed.done():
+                continue
+            raise UsageError(
+                f"the loader of {load.cache_type}:{load.key} waits for that very load: read the key in it with "
+                "`get`, or load under another key"
+            )
         counters = self._counters.of(load.cache_type)
 
         def joined() -> None:
@@ -237,6 +249,7 @@ class Loads:
         counters.loads += 1
         counters.warm_loads += load.warms
         counters.early_refreshes += load.behind and lookup is not None and lookup.state is State.FRESH
+        _loading.set((*_loading.get(), (self, flight)))
         began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
