@@ -31,7 +31,7 @@ from stoker.core.tier import Lookup, State
 
 logger = logging.getLogger(__name__)
 
-#: The loads whose loaders this task runs in, from the outermost: one that waits for itself would wait for ever.
+#: The loads whose loaders this task runs in: one that waits for itself would wait for ever.
 _loading: ContextVar[tuple[tuple[Loads, Flight], ...]] = ContextVar("stoker_loading", default=())
 
 #: While another process refreshes a key, this one leaves it alone for so many seconds, then looks again.
@@ -105,8 +105,8 @@ class Loads:
             if loads is not self or (flight.cache_type, flight.key) != load.name or flight.landed.done():
                 continue
             raise UsageError(
-                f"the loader of {load.cache_type}:{load.key} waits for that very load: read the key in it with "
-                "`get`, or load under another key"
+                f"the loader of {load.cache_type}:{load.key} waits for that very load: read the key in it "
+                "with `get`, or load under another key"
             )
         counters = self._counters.of(load.cache_type)
 

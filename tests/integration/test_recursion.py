@@ -27,7 +27,7 @@ async def test_loaders_may_load_other_keys_and_the_same_key_of_another_cache(
 ) -> None:
     async with (
         make_manager(redis_server, prefix) as cache,
-        make_manager(redis_server, f"{prefix}:b") as other,
+        make_manager(redis_server, f"{prefix}b") as other,
     ):
 
         async def leaf() -> int:
