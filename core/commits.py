@@ -16,8 +16,8 @@ from stoker.core.knowledge import Log
 from stoker.core.link import Argument, Link
 from stoker.core.script import Script
 
-#: One call of the script takes so many entries, and so many bytes; the server does nothing else meanwhile. With
-#: more, it would begin later, and this process would wait for it instead of taking the first answers in.
+#: One call of the script takes so many entries, and so many bytes; the server does nothing else meanwhile.
+#: With more, it would begin later, and this process would wait instead of taking the first answers in.
 MAX_ENTRIES = 25
 MAX_BYTES = 1 << 20
 
