@@ -14,8 +14,8 @@ from stoker.core.link import Link
 from stoker.core.position import START, parse_position
 from stoker.core.scopes import Copy, Scope, to_fields
 
-#: Scopes in one record at most; more become several records.
-MAX_RECORD_SCOPES = 5_000
+#: Scopes in one record at most; more become several records, so that what a check reads is bounded.
+MAX_RECORD_SCOPES = 500
 
 #: Times an append is tried when the log is found lost.
 LOST_LOG_ATTEMPTS = 3

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from importlib.resources import files
 
-from stoker.core.errors import ReplyError
+from stoker.core.errors import ReplyError, StokerError
 from stoker.core.keys import Keys
 from stoker.core.link import Link
 from stoker.core.position import START, parse_position
@@ -69,7 +69,10 @@ async def _eviction_of(link: Link) -> str:
 def floor_of(fence: bytes) -> int:
     """Where the log begins by right, by the text of its fence."""
     floor = fence.split(b":")[2:3]
-    return parse_position(floor[0]) if floor and floor[0] else START
+    try:
+        return parse_position(floor[0]) if floor and floor[0] else START
+    except StokerError:
+        return START  # not ours: the log's beginning can't be vouched for
 
 
 def _field(info: bytes, name: bytes) -> str:

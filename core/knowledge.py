@@ -166,9 +166,11 @@ class Log(ABC):
     def _take_note(self, history: History, position: int, name: bytes, value: bytes) -> None:
         if name == b"_swept":
             try:
-                history.forget(parse_position(value))
+                swept = parse_position(value)
             except StokerError:
                 return  # a stranger's note
+            if swept < position:  # a sweep says so after the fact: what lies ahead can't have been swept
+                history.forget(swept)
         elif name == b"_trace":
             self._traces[position] = value[:MAX_TRACE_LENGTH].decode(errors="replace")
             if len(self._traces) > MAX_TRACES:

@@ -299,8 +299,7 @@ class Link(Calls):
         self._report_down()
         error = LinkError(self.last_error)
         waiting, wire.handlers = wire.handlers, deque([_ignore] * len(wire.handlers))
-        for handler in waiting:
-            handler(error)
+        wire.fail(waiting, error)
 
     def _recovered(self) -> None:
         if self._stalled:
@@ -325,9 +324,9 @@ class Link(Calls):
         self._gone.set()
         if wire is not None:
             self.last_error = reason
-            error = LinkError(reason)
-            while wire.handlers:
-                wire.handlers.popleft()(error)
+            waiting = list(wire.handlers)
+            wire.handlers.clear()
+            wire.fail(waiting, LinkError(reason))
 
     def _report_down(self) -> None:
         if not self._reported_down:

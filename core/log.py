@@ -18,11 +18,11 @@ from typing import Any
 
 from stoker.core.appending import Appending, Receipt
 from stoker.core.assurance import Assurance
-from stoker.core.backlog import Backlog
+from stoker.core.backlog import MOST_FIELDS, Backlog
 from stoker.core.check import Check
 from stoker.core.clock import boottime
 from stoker.core.epochs import Epoch, open_epoch
-from stoker.core.errors import LinkError, ReplyError
+from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.history import History
 from stoker.core.kept import Notes
 from stoker.core.keys import Keys
@@ -35,20 +35,21 @@ __all__ = ["Check", "InvalidationLog", "Log", "Receipt"]
 
 logger = logging.getLogger(__name__)
 
-#: Records one check asks for; when there are more, the reader reads on before it decides.
+#: Records one check asks for; when there are more, the reader reads on before it decides: then so many at
+#: most, and fewer where they are large.
 CHECK_COUNT = 256
-
-#: Records one check asks for once it is known that there are many.
 CHUNK_COUNT = 5_000
 
 #: Checks that one catching up makes at most: a log that grows faster than it can be read is not caught.
 CATCH_UP_ROUNDS = 1_000
 
-#: Seconds between looks at whether the log has been read back.
+#: Seconds between looks at whether the log has been read back, and after which the server is asked again.
 READ_BACK_LOOK_SECONDS = 0.1
-
-#: Seconds after which reading back is tried again, when the server refuses.
 READ_BACK_PAUSE_SECONDS = 1.0
+
+#: Seconds between attempts to look at a lost log anew, while the server refuses: the first and the longest.
+RESYNC_FIRST_PAUSE_SECONDS = 0.05
+RESYNC_LONGEST_PAUSE_SECONDS = 2.0
 
 
 class InvalidationLog(Log):
@@ -94,9 +95,12 @@ class InvalidationLog(Log):
         """The servers of a cluster that the last sweep went over, by their names of then."""
         self._view = 0
         self._behind = False
+        self._chunk_count = CHUNK_COUNT
+        self._take_failed = False
         self._seen_id = b"0-0"
         self._check: Check | None = None
         self._resyncing: asyncio.Task[None] | None = None
+        self._retrying: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._resync_failed = False
         self._unread: History | None = None
@@ -134,7 +138,7 @@ class InvalidationLog(Log):
         """
         check = self._check
         if check is None or check.write != self._link.writes:
-            count = CHUNK_COUNT if self._behind else CHECK_COUNT
+            count = self._chunk_count if self._behind else CHECK_COUNT
             taken = check = Check(self._seen_id, count, self._link.writes, self._view)
             self._link.post(
                 ("XRANGE", self._keys.log, check.since, "+", "COUNT", check.count),
@@ -199,6 +203,17 @@ class InvalidationLog(Log):
         return found
 
     def _take(self, check: Check, reply: Any) -> None:
+        try:
+            self._take_reply(check, reply)
+        except Exception:  # whoever waits must be told, whatever strangers have put into the log
+            check.failed, check.complete = True, False
+            if not self._take_failed:
+                self._take_failed = True
+                logger.exception("action=log_unreadable", extra={"action": "log_unreadable"})
+        finally:
+            check.settle()
+
+    def _take_reply(self, check: Check, reply: Any) -> None:
         if isinstance(reply, (LinkError, ReplyError)):
             check.failed = True
         elif reply and reply[0][0] == check.since:
@@ -214,11 +229,11 @@ class InvalidationLog(Log):
         if check.complete and self._known and check.view == self._view:
             self.proved = self.last_proved = max(self.proved, check.at)
         self._behind = not check.complete and not check.failed
-        check.settle()
 
     def _take_records(self, records: list[Any]) -> None:
-        proved = self.proved
+        proved, fields_seen = self.proved, 0
         for stream_id, fields in records:
+            fields_seen += len(fields) // 2
             position = parse_position(stream_id)
             if position <= self.seen:
                 continue  # another check in flight brought it already
@@ -228,15 +243,16 @@ class InvalidationLog(Log):
             self._take_notes(self.history, position, fields)
             self.seen, self._seen_id = position, stream_id
             self.version += 1
+        # One more than the last known, so that there is progress, however large the records are.
+        fitting = MOST_FIELDS * len(records) // max(1, fields_seen)
+        self._chunk_count = max(2, min(CHUNK_COUNT, fitting))
         self.ages.note(self.seen, proved)
 
     def _take_note(self, history: History, position: int, name: bytes, value: bytes) -> None:
         super()._take_note(history, position, name, value)
         if name == b"_nodes" and position > self._swept_note:
-            self._swept_note, self._swept_nodes = (
-                position,
-                frozenset(value.decode(errors="replace").split(",")),
-            )
+            self._swept_note = position
+            self._swept_nodes = frozenset(value.decode(errors="replace").split(","))
 
     # -- epochs -----------------------------------------------------------------------------------
 
@@ -256,21 +272,35 @@ class InvalidationLog(Log):
         """Stop what goes on in the background."""
         await self._appending.close()
         await self.kept.close()
-        for task in (self._resyncing, self._reading_back):
+        for task in (self._retrying, self._resyncing, self._reading_back):
             if task is not None and not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        self._opening = asyncio.Lock()  # the next connection may be on another event loop
 
     async def _resync_quietly(self) -> None:
         try:
             await self._on_open()
             self._resync_failed = False
-        except (LinkError, ReplyError) as error:
+        except StokerError as error:
             if not self._resync_failed:
                 self._resync_failed = True
-                logger.warning(
-                    "action=log_resync_failed reason=%s", error, extra={"action": "log_resync_failed"}
-                )
+                said = {"action": "log_resync_failed"}
+                logger.warning("action=log_resync_failed reason=%s", error, extra=said)
+            if self._retrying is None or self._retrying.done():
+                self._retrying = asyncio.create_task(self._resync_again(), name="stoker-log-retry")
+
+    async def _resync_again(self) -> None:
+        """Look at the log until it is known: without a new connection, nobody else would."""
+        pause = RESYNC_FIRST_PAUSE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RESYNC_LONGEST_PAUSE_SECONDS)
+            await self._link.wait_ready()
+            if self._known:
+                return
+            self.lose()
+            await self.resync()
 
     def _doubt(self) -> None:
         """What is known may be of another log; it stays what is obeyed until the log has been read anew."""

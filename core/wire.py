@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import hiredis
 
 from stoker.core.errors import LinkError, ReplyError
+
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[Any], None]
 
@@ -28,6 +31,7 @@ class Wire(asyncio.Protocol):
         self.received = 0
         """Times data came: a large reply that is still coming is no silence."""
         self._lost = lost
+        self._complained = False
 
     def data_received(self, data: bytes) -> None:
         """Hand over what has come in full."""
@@ -37,11 +41,30 @@ class Wire(asyncio.Protocol):
             reader.feed(data)
             reply = reader.gets()
             while reply is not False:
-                handlers.popleft()(reply)
+                handler = handlers.popleft()
+                try:
+                    handler(reply)
+                except Exception as fault:  # noqa: BLE001  a fault of ours, told below
+                    self._complain(fault)
                 reply = reader.gets()
         except (LinkError, IndexError):
             # No server speaks so, or an answer to no question: nothing that follows can be trusted.
             self._lost()
+
+    def fail(self, handlers: Iterable[Handler], error: LinkError) -> None:
+        """Tell all of them; one that raises does not cost the others their answer."""
+        for handler in handlers:
+            try:
+                handler(error)
+            except Exception as fault:  # noqa: BLE001  a fault of ours, told below
+                self._complain(fault)
+
+    def _complain(self, fault: Exception) -> None:
+        """Say once that a handler raised: the others' replies are no worse for it."""
+        if not self._complained:
+            self._complained = True
+            said = {"action": "reply_handler_error"}
+            logger.error("action=reply_handler_error", exc_info=fault, extra=said)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Tell whoever owns the connection."""
