@@ -65,7 +65,13 @@ class Finding:
             lookup = await self._look_up_by(answer, cache_type, key, policy, counters)
         if lookup.state is not State.FRESH:
             return MISSING
-        return self.decode(lookup, into, policy, counters)
+        value = self.decode(lookup, into, policy, counters)
+        if value is MISSING and lookup.held is not None and policy.in_redis:
+            # What memory has was made into something else; the server has all of it.
+            lookup = await self.look_up_past_memory(cache_type, key, policy, counters)
+            if lookup.state is State.FRESH:
+                value = self.decode(lookup, into, policy, counters)
+        return value
 
     def _ask(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Awaitable[Answer]:
         """Ask the server; some of the times it takes are measured."""
@@ -148,6 +154,9 @@ class Finding:
             lookups = await self.look_up_many(cache_type, keys, policy, counters)
             for key, lookup in zip(keys, lookups, strict=True):
                 self._read_into(values, key, lookup, into, policy, counters)
+                if key not in values and lookup.held is not None and policy.in_redis:
+                    fetched = await self.look_up_past_memory(cache_type, key, policy, counters)
+                    self._read_into(values, key, fetched, into, policy, counters)
             return values
         tier, decode = self._tier, decoder_of(into)
         for first in range(0, len(keys), FETCH_BATCH):

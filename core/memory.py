@@ -47,6 +47,7 @@ class Item:
     __slots__ = (
         "bound",
         "checked",
+        "copied",
         "entry",
         "fresh_until",
         "into",
@@ -63,11 +64,13 @@ class Item:
         self.entry = replace(entry, payload=b"")
         """Its header alone: the entry itself may be shared by all who fetched it together."""
         self.payload = entry.payload
-        """Dropped once it was decoded."""
+        """Dropped once it was decoded, unless values of its type are made into several things."""
         self.policy = policy
         self.bound = policy.memory_bound
         self.checked = checked
         """The position on the log up to which it was found alive."""
+        self.copied = START
+        """The position of this process's own record that dropped all older copies of the entry."""
         self.version = -1
         """The log's version for which that holds without another look."""
         self.value: Any = MISSING
@@ -89,6 +92,8 @@ class MemoryTier:
         self._log = log
         self.store = MemoryStore[Name, Item](entries, max_bytes)
         self._slots = self.store.slots
+        self._several: set[str] = set()
+        """Types of which values were made into more than one thing: of these, payloads are kept."""
 
     def hit(self, cache_type: str, key: str, into: Any) -> Any:
         """Return the value of an entry that may be served within its bound; `MISSING` where there is none."""
@@ -124,18 +129,23 @@ class MemoryTier:
         item = self.store.get((cache_type, key))
         if item is None:
             return Lookup(State.ABSENT)
-        old = item.entry.epoch != self._log.epoch
+        log, rule, after = self._log, item.policy.after_rollback, item.checked
+        old = item.entry.epoch != log.epoch
         lookup = Lookup(State.DEAD, b"", START, item.checked, item, item.entry)
-        if old and item.policy.after_rollback == "dead":
+        if old and rule == "dead":
             return lookup
-        if not old:
-            lookup.killer = self._killer(item)
-            if lookup.killer or item.checked < self._log.known_from:
-                return lookup
+        if old and rule == "revalidate":
+            # Positions of another log say nothing of this one: all of the new epoch count.
+            after = min(after, log.epoch_start)
+        lookup.killer = self._killer(item, after)
+        # What another log knew is of no use; but all of this one must be known.
+        if lookup.killer or (max(after, log.epoch_start) if old else after) < log.known_from:
+            return lookup
         now = boottime()
         if now >= item.kept_until:
             return Lookup(State.ABSENT)
-        lookup.state = State.STALE if old or now >= item.fresh_until else State.FRESH
+        stale = now >= item.fresh_until or (old and rule != "trust")
+        lookup.state = State.STALE if stale else State.FRESH
         return lookup
 
     def in_outage(self, cache_type: str, key: str, policy: Policy) -> Lookup | None:
@@ -148,35 +158,64 @@ class MemoryTier:
             or item.entry.epoch != log.last_epoch
             or item.checked < log.known_from
             or now >= item.kept_until
-            or self._killer(item)
+            or self._killer(item, item.checked)
         ):
             return None
         state = State.FRESH if now < item.fresh_until else State.STALE
         return Lookup(state, b"", START, item.checked, item, item.entry)
 
     def value_of(self, item: Item, into: Any) -> Any:
-        """Return an item's value as `into`; `MISSING` when it can't be made of it."""
+        """Return an item's value as `into`; `MISSING` when it can't be made of it.
+
+        What was decoded into the type of one caller may lack what another one asks for: without its payload
+        it is no copy of the entry, and dropped.
+        """
         entry, policy = item.entry, item.policy
         if entry.is_none:
             return None
         if item.into is AS_GIVEN or item.into == into:
             return item.value
+        if item.value is not MISSING:
+            self._several.add(item.name[0])
+            if not item.payload and not self._encode_again(item):
+                if self.store.peek(item.name) is item:
+                    self.store.remove(item.name)
+                return MISSING
         try:
-            flags, payload = entry.flags, item.payload
-            if not payload:
-                flags, payload = encode_value(item.value, policy)
-            value = decode_payload(flags, payload, into, policy.max_entry)
-        except (EntryError, UnstorableError):  # a caller has put what can't be stored into the shared value
+            value = decode_payload(entry.flags, item.payload, into, policy.max_entry)
+        except EntryError:
             return MISSING
         if not policy.memory_copies:
             # From now on everybody gets this one.
-            item.payload, item.value, item.into = b"", value, into
+            item.value, item.into = value, into
+            if item.name[0] not in self._several:
+                item.payload = b""
             if self.store.peek(item.name) is item:
                 self._keep(item)  # it weighs something else now
         return value
 
+    def _encode_again(self, item: Item) -> bool:
+        """Make the payload of an item anew, where its value is plain data and so lacks nothing of it."""
+        if item.into is not Any:
+            return False
+        try:
+            item.entry.flags, item.payload = encode_value(item.value, item.policy)
+        except UnstorableError:  # a caller has put what can't be stored into the shared value
+            return False
+        if self.store.peek(item.name) is item:
+            self._keep(item)
+        return True
+
     def put(
-        self, cache_type: str, key: str, entry: Entry, policy: Policy, checked: int, *, given: Any = MISSING
+        self,
+        cache_type: str,
+        key: str,
+        entry: Entry,
+        policy: Policy,
+        checked: int,
+        *,
+        given: Any = MISSING,
+        copied: int = START,
     ) -> bool:
         """Keep an entry, if it is alive; say whether it is.
 
@@ -187,14 +226,16 @@ class MemoryTier:
             policy: The type's policy.
             checked: The position on the log up to which it was found alive; where it was born, for a load.
             given: The value itself, where it is to be kept as it is.
+            copied: The position of this process's own record that dropped all older copies.
         """
         item = Item((cache_type, key), entry, policy, checked)
+        item.copied = copied
         if given is not MISSING:
             item.value, item.into, item.payload = given, AS_GIVEN, b""
         held = self.store.peek((cache_type, key))
         if held is not None and held.entry.epoch == entry.epoch and held.entry.born > entry.born:
             return False  # a load that began later was kept before
-        if checked < self._log.known_from or self._killer(item):
+        if checked < self._log.known_from or self._killer(item, checked):
             self.store.remove((cache_type, key))
             return False
         self._keep(item)
@@ -204,18 +245,26 @@ class MemoryTier:
         """Drop an entry; say whether it was there."""
         return self.store.remove((cache_type, key)) is not None
 
-    def touch(self, cache_type: str, key: str, fresh_until_ms: int) -> None:
-        """Give an entry another time to live, if it is held."""
+    def touch(self, cache_type: str, key: str, entry: Entry, fresh_until_ms: int) -> None:
+        """Give an entry another time to live, if it is what is held; a copy of another one is dropped."""
         item = self.store.peek((cache_type, key))
-        if item is not None:
-            item.entry.fresh_until_ms = fresh_until_ms
-            fresh = Item(item.name, item.entry, item.policy, item.checked)
-            item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
-            self.store.expire_at(item.name, item.kept_until)
+        if item is None:
+            return
+        held = item.entry
+        if (held.epoch, held.born, held.created_ms) != (entry.epoch, entry.born, entry.created_ms):
+            self.store.remove(item.name)
+            return
+        held.fresh_until_ms = fresh_until_ms
+        fresh = Item(item.name, held, item.policy, item.checked)
+        item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
+        self.store.expire_at(item.name, item.kept_until)
 
     def _keep(self, item: Item) -> None:
-        content = item.payload if item.value is MISSING else item.value
-        weight = weigh(content) + weigh(item.name[1]) + ENTRY_BYTES + ITEM_BYTES
+        weight = weigh(item.name[1]) + ENTRY_BYTES + ITEM_BYTES
+        if item.value is not MISSING:
+            weight += weigh(item.value)
+        if item.payload or item.value is MISSING:
+            weight += weigh(item.payload)
         now = boottime()
         self.store.put(item.name, item, weight, item.kept_until, now)
         self.store.sweep(now, SWEPT_AT_ONCE)
@@ -225,12 +274,13 @@ class MemoryTier:
         log = self._log
         if item.entry.epoch != log.epoch or item.checked < log.known_from:
             return False
-        if self._killer(item):
+        if self._killer(item, item.checked):
             self.store.remove(item.name)
             return False
         item.checked, item.version = max(item.checked, log.seen), log.version
         return True
 
-    def _killer(self, item: Item) -> int:
-        log, after, name = self._log, item.checked, item.name
-        return log.killer(*name, item.entry.tags, after) or log.copy_killer(*name, after)
+    def _killer(self, item: Item, after: int) -> int:
+        log, name = self._log, item.name
+        killer = log.killer(*name, item.entry.tags, after)
+        return killer or log.copy_killer(*name, max(after, item.copied))

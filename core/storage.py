@@ -14,6 +14,7 @@ from stoker.core.commits import ALWAYS, HEAD, TAIL, Commit, Commits
 from stoker.core.config import CacheConfig
 from stoker.core.counters import Counters
 from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, Entry, pack_entry
+from stoker.core.errors import LinkError
 from stoker.core.finding import MISSING, Finding, counted
 from stoker.core.knowledge import Log
 from stoker.core.memory import MemoryTier
@@ -25,6 +26,9 @@ from stoker.core.tier import RedisTier, State
 __all__ = ["MISSING", "Storage"]
 
 logger = logging.getLogger(__name__)
+
+#: Kinds of values that are logged as unstorable; of further ones, the counter alone tells.
+MAX_KINDS_LOGGED = 1_000
 
 
 class Storage(Finding):
@@ -42,6 +46,8 @@ class Storage(Finding):
         super().__init__(config, log, memory, tier, counters)
         self._commits = commits
         self._unstorable: set[tuple[str, str]] = set()
+        if config.redis.enabled:
+            _warn_of_what_sweeps_lose(config)
 
     async def store(
         self,
@@ -54,6 +60,7 @@ class Storage(Finding):
         *,
         ttl: float | None,
         condition: bytes = ALWAYS,
+        overwrites: bool = False,
     ) -> bool:
         """Store a value that was born at a position; say whether it was stored.
 
@@ -66,6 +73,7 @@ class Storage(Finding):
             born: The log's position when its load began.
             ttl: Seconds it is fresh, where they differ from the type's.
             condition: What must hold beside; see `commits`.
+            overwrites: Whether other processes may have something else in memory that is to go.
         """
         policy = self._config.types[cache_type]
         entry = self._encode(cache_type, value, tags, epoch, born, ttl)
@@ -73,15 +81,53 @@ class Storage(Finding):
             return False
         future = self._commit(cache_type, key, entry, policy, condition)
         commit = Commit.UNREACHABLE if future is None else await future
+        if overwrites and self._drops_copies(commit, policy):
+            told = await self._log.tell(Copy(cache_type, key))
+            return self._conclude_told(cache_type, key, value, entry, commit, policy, told)
         return self._conclude(cache_type, key, value, entry, commit, policy)
 
+    def _drops_copies(self, commit: Commit, policy: Policy) -> bool:
+        """Whether other processes must be told of a store: not where the server is known to be away.
+
+        What is stored then stays in this process's memory, for as long as `on_outage` says.
+        """
+        if not policy.in_memory or policy.in_redis:
+            return policy.in_memory and commit is Commit.STORED
+        try:
+            self._log.check()
+        except LinkError:
+            return False
+        return bool(self._log.epoch)
+
+    def _conclude_told(
+        self, cache_type: str, key: str, value: Any, entry: Entry, commit: Commit, policy: Policy, told: int
+    ) -> bool:
+        """As `_conclude`, once a record has dropped all copies of the entry; `told` is its position, or 0."""
+        if commit is Commit.STORED:
+            # Ours, too: whoever stored last has not always been the last to tell. The next read fetches it.
+            self._memory.remove(cache_type, key)
+            self._counters.of(cache_type).sets += 1
+            return True
+        if not told:
+            self._memory.remove(cache_type, key)
+            self._counters.of(cache_type).sets_refused += 1
+            return False
+        return self._conclude(cache_type, key, value, entry, commit, policy, told)
+
     def _conclude(
-        self, cache_type: str, key: str, value: Any, entry: Entry, commit: Commit, policy: Policy
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        entry: Entry,
+        commit: Commit,
+        policy: Policy,
+        told: int = START,
     ) -> bool:
         """Keep in memory what was committed, or could not be; count, and say whether it is stored."""
         counters, stored = self._counters.of(cache_type), commit is Commit.STORED
         if policy.in_memory and (stored or commit is Commit.UNREACHABLE):
-            stored = self._store_here(cache_type, key, value, entry, policy) or stored
+            stored = self._store_here(cache_type, key, value, entry, policy, told) or stored
         if stored:
             counters.sets += 1
         else:
@@ -114,18 +160,32 @@ class Storage(Finding):
         policy: Policy,
         *,
         ttl: float | None,
+        born: tuple[int, int] | None = None,
     ) -> bool:
-        """Store a value if there is no fresh one; of several who try at once, one does."""
+        """Store a value if there is no fresh one; of several who try at once, one does.
+
+        Where epoch and position are given at which it was born, it is stamped so: it may be dead at once.
+        """
         if not policy.in_redis:
             lookup = await self._look_up_here(cache_type, key, policy)
         else:
             lookup = await self._tier.fetch(cache_type, key, policy)
-        if lookup.state in {State.FRESH, State.UNREACHABLE, State.UNDECODABLE}:
+        if lookup.state in {State.FRESH, State.UNREACHABLE}:
             return False
-        condition = HEAD + lookup.data[:FROZEN_BYTES]
-        log = self._log  # just read to its end
+        there = lookup.data
+        if lookup.state is State.UNDECODABLE:
+            # Nobody can read what is there: it is as good as absent. (A key of another kind is None here.)
+            counted(lookup, self._counters.of(cache_type))
+            stored, _ = await self._tier.fetch_stored(cache_type, [key], policy)
+            if isinstance(stored, State):
+                return False
+            there = stored[0] or b""
+        epoch, at = born or (self._log.epoch, self._log.known)  # the log was just read to its end
+        condition = HEAD + there[:FROZEN_BYTES]
+        # In memory alone nothing may come between look and store; and each process has values of its own.
+        tells = policy.in_redis
         return await self.store(
-            cache_type, key, value, tags, log.epoch, log.known, ttl=ttl, condition=condition
+            cache_type, key, value, tags, epoch, at, ttl=ttl, condition=condition, overwrites=tells
         )
 
     async def store_many(
@@ -165,11 +225,24 @@ class Storage(Finding):
             entry = self._encode(cache_type, value, tags, *birth, ttl)
             if entry is not None:
                 waiting.append((key, value, entry, self._commit(cache_type, key, entry, policy, condition)))
-        stored = 0
-        for key, value, entry, future in waiting:
-            commit = Commit.UNREACHABLE if future is None else await future
-            stored += self._conclude(cache_type, key, value, entry, commit, policy)
-        return stored
+        done = [
+            (key, value, entry, Commit.UNREACHABLE if future is None else await future)
+            for key, value, entry, future in waiting
+        ]
+        # Of these, other processes may have something else in memory: one record tells of all, once all are
+        # stored.
+        others = {
+            key
+            for key, _, _, commit in done
+            if births[key] is not None and self._drops_copies(commit, policy)
+        }
+        dropped = await self._log.tell(*(Copy(cache_type, key) for key in others)) if others else START
+        return sum(
+            self._conclude_told(cache_type, key, value, entry, commit, policy, dropped)
+            if key in others
+            else self._conclude(cache_type, key, value, entry, commit, policy)
+            for key, value, entry, commit in done
+        )
 
     def _commit(
         self, cache_type: str, key: str, entry: Entry, policy: Policy, condition: bytes
@@ -181,7 +254,9 @@ class Storage(Finding):
             cache_type, key, pack_entry(entry), self._kept_ms(policy, entry), condition
         )
 
-    def _store_here(self, cache_type: str, key: str, value: Any, entry: Entry, policy: Policy) -> bool:
+    def _store_here(
+        self, cache_type: str, key: str, value: Any, entry: Entry, policy: Policy, told: int
+    ) -> bool:
         """Keep an entry in memory; say whether it is there, where it is nowhere else."""
         log = self._log
         if not entry.epoch:
@@ -191,7 +266,7 @@ class Storage(Finding):
                 return False
             entry.epoch = log.last_epoch
         given = MISSING if policy.in_redis or policy.memory_copies else value
-        return self._memory.put(cache_type, key, entry, policy, entry.born, given=given)
+        return self._memory.put(cache_type, key, entry, policy, entry.born, given=given, copied=told)
 
     async def touch(self, cache_type: str, key: str, policy: Policy, seconds: float) -> bool:
         """Give a fresh entry another time to live, in place; say whether there was one."""
@@ -210,7 +285,7 @@ class Storage(Finding):
             if not await self._tier.touch(cache_type, key, lookup.data, after, kept_ms):
                 return False
         if policy.in_memory:
-            self._memory.touch(cache_type, key, after)
+            self._memory.touch(cache_type, key, entry, after)
             if after < before and policy.in_redis:
                 # Only now: a copy that is made between would have the old time to live.
                 await self._log.tell(Copy(cache_type, key))
@@ -248,8 +323,20 @@ class Storage(Finding):
     def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
         """One line for each kind of value, not one for each value."""
         kind = (cache_type, type(value).__name__)
-        if kind not in self._unstorable:
+        if kind not in self._unstorable and len(self._unstorable) < MAX_KINDS_LOGGED:
             self._unstorable.add(kind)
             logger.warning(
                 "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
+            )
+
+
+def _warn_of_what_sweeps_lose(config: CacheConfig) -> None:
+    """Name the types of which entries are nowhere else than where a sweep of the log may end them."""
+    for name, policy in config.types.items():
+        if policy.kind == "authoritative" and policy.in_memory and not policy.in_redis:
+            logger.warning(
+                "action=memory_may_lose cache_type=%s reason=%s",
+                name,
+                "entries that nobody reads between two sweeps of the log are lost: keep them in Redis, too",
+                extra={"action": "memory_may_lose"},
             )
