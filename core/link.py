@@ -15,39 +15,28 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import hiredis
 from redis.exceptions import RedisError
 
 from stoker.core.calls import Argument, Calls, Command, Handler
 from stoker.core.connecting import open_transport
 from stoker.core.errors import LinkError, ReplyError, UsageError
+from stoker.core.link_reports import LinkReports
+from stoker.core.packing import pack, pack_range
 from stoker.core.redaction import redact_url
+from stoker.core.watchdog import Activity, Watchdog
 from stoker.core.wire import Wire
 
 __all__ = ["Argument", "Command", "Handler", "Link"]
 
 logger = logging.getLogger(__name__)
 
-_pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
-
-#: `GETRANGE` of a key from its first byte; packing it so takes a tenth of the general way.
-_GET_RANGE = b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b\r\n$1\r\n0\r\n$%d\r\n%b\r\n"
-
 #: Commands that may wait for replies; more are refused at once.
 MAX_PENDING = 100_000
 
-#: So many looks of the watchdog in a row without a sign of life are a stall; a late look (a busy loop) is one
-#: look only.
-WATCHDOG_LOOKS = 6
-
-#: Looks that would fit into `timeout`: silence may begin right after a look, and callers must have been told,
-#: and woken, within it.
-LOOKS_WITHIN_TIMEOUT = 7.5
-
-#: Seconds a stalled connection may take to answer before it is given up.
-STALL_PATIENCE_SECONDS = 2.0
+#: Bytes that may wait to be sent before more is refused: a server that takes nothing must cost no memory.
+MAX_UNSENT_BYTES = 64 * 1024 * 1024
 
 #: Seconds between attempts to connect: the first pause and the longest.
 RECONNECT_FIRST_SECONDS = 0.05
@@ -104,13 +93,16 @@ class Link(Calls):
         self._buffer: list[bytes] = []
         self._flush_due = False
         self._before_flush: list[Callable[[], None]] = []
-        self._watch: asyncio.TimerHandle | None = None
+        self._unsent = 0
+        self._watchdog = Watchdog(
+            timeout, activity=self._activity, stalled=self._stall, answered=self._recovered, gone=self._drop
+        )
         self._gone = asyncio.Event()
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._reported_down = False
+        self._reports = LinkReports(url)
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -122,8 +114,7 @@ class Link(Calls):
     async def connect(self) -> bool:
         """Start keeping the connection; wait for the first attempt and say whether it served."""
         if self._keeper is None:
-            self._loop = asyncio.get_running_loop()
-            self._tried.clear()
+            self._begin(asyncio.get_running_loop())
         self._check_loop()
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="stoker-link")
@@ -179,8 +170,7 @@ class Link(Calls):
     def post_range(self, name: str, last: int, handler: Handler) -> None:
         """Queue a `GETRANGE` of a key's bytes up to `last`: what almost all reads are."""
         self._check_ready()
-        key, end = name.encode(), b"%d" % last
-        self._queue(_GET_RANGE % (len(key), key, len(end), end), handler)
+        self._queue(pack_range(name, last), handler)
 
     def get_ranges(self, names: Sequence[str], last: int) -> asyncio.Future[list[Any]]:
         """Queue a `GETRANGE` for each of several keys; the future gets all replies, errors in their places.
@@ -197,23 +187,32 @@ class Link(Calls):
             if not future.done():
                 future.set_result(replies)
 
-        end = b"%d" % last
-        packed = [_GET_RANGE % (len(key), key, len(end), end) for key in [name.encode() for name in names]]
-        handlers: list[Handler] = [replies.append] * (len(packed) - 1)
-        self._queue(b"".join(packed), *handlers, take_last)
+        handlers: list[Handler] = [replies.append] * (len(names) - 1)
+        self._queue(b"".join([pack_range(name, last) for name in names]), *handlers, take_last)
         return future
 
     def before_flush(self, callback: Callable[[], None]) -> None:
         """Call `callback` right before this loop turn's write, so that it can queue what the turn gathered.
 
         It is called once, also when the link went down meanwhile: then what it queues fails.
+
+        Raises:
+            UsageError: The link belongs to another event loop.
         """
+        self._check_loop()
         self._before_flush.append(callback)
-        if not self._flush_due:
-            self._flush_due = True
-            self._check_loop().call_soon(self._flush)
+        self._schedule_flush()
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to this event loop; what is left of another one's, where it was closed, is no use here."""
+        if self._loop is not None and self._loop is not loop:
+            self._gone, self._up, self._tried = asyncio.Event(), asyncio.Event(), asyncio.Event()
+            self._flush_due, self._before_flush = False, []
+            self._buffer.clear()
+        self._loop = loop
+        self._tried.clear()
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -230,7 +229,7 @@ class Link(Calls):
 
     def _post(self, command: Command, handler: Handler) -> None:
         """Queue a command, also before the link serves."""
-        self._queue(_pack(command), handler)
+        self._queue(pack(command), handler)
 
     def _queue(self, packed: bytes, *handlers: Handler) -> None:
         wire = self._wire
@@ -238,65 +237,64 @@ class Link(Calls):
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
         if len(wire.handlers) >= MAX_PENDING:
             raise LinkError(f"{MAX_PENDING} commands wait for replies already")
+        self._check_loop()
+        if self._unsent > MAX_UNSENT_BYTES:
+            self._make_room()
+        self._unsent += len(packed)
         if not self._flush_due:
-            self._check_loop().call_soon(self._flush)
-            self._flush_due = True
+            self._schedule_flush()
         wire.handlers.extend(handlers)
         self._buffer.append(packed)
 
+    def _make_room(self) -> None:
+        """Refuse more while too much waits to be sent."""
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        self._unsent = waiting + sum(map(len, self._buffer))
+        if self._unsent > MAX_UNSENT_BYTES:
+            raise LinkError(f"{self._unsent} bytes wait to be sent already")
+
     def _flush(self) -> None:
-        if self._before_flush:
-            callbacks, self._before_flush = self._before_flush, []
-            for callback in callbacks:
+        callbacks, self._before_flush = self._before_flush, []
+        for callback in callbacks:
+            try:
                 callback()
+            except Exception:  # the others, and the write, must not pay for it
+                logger.exception("action=before_flush_error", extra={"action": "before_flush_error"})
         self._flush_due = False
         self.writes += 1
+        if self._before_flush:  # a callback asked for the next write
+            self._schedule_flush()
         if not self._buffer:
             return
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer.clear()
-        if self._transport is not None:
-            self._transport.write(data)
-            if self._watch is None:
-                self._watch_on(self._activity(), 0)
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+            self._unsent = transport.get_write_buffer_size()
+            self._watchdog.start()
 
-    def _activity(self) -> tuple[int, int]:
-        """What changes while the server takes or gives anything: data received, data still to be sent."""
-        if self._wire is None or self._transport is None:
-            return 0, 0
-        return self._wire.received, self._transport.get_write_buffer_size()
+    def _schedule_flush(self) -> None:
+        if not self._flush_due:
+            asyncio.get_running_loop().call_soon(self._flush)
+            self._flush_due = True
 
-    def _watch_on(self, activity: tuple[int, int], looks: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self.timeout / LOOKS_WITHIN_TIMEOUT, self._look, activity, looks)
+    def _activity(self) -> Activity | None:
+        wire, transport = self._wire, self._transport
+        if wire is None or transport is None or not wire.handlers:
+            return None
+        return wire.received, transport.get_write_buffer_size()
 
-    def _look(self, activity: tuple[int, int], looks: int) -> None:
-        self._watch = None
-        wire = self._wire
-        if wire is None or not wire.handlers:
-            self._recovered()
-            return
-        now = self._activity()
-        if now != activity:
-            if now[0] != activity[0]:
-                self._recovered()
-            self._watch_on(now, 0)
-            return
-        looks += 1
-        if looks == WATCHDOG_LOOKS and not self._stalled:
-            self._stall(wire)
-        if looks >= WATCHDOG_LOOKS + LOOKS_WITHIN_TIMEOUT * STALL_PATIENCE_SECONDS / self.timeout:
-            self._drop(f"no reply for {STALL_PATIENCE_SECONDS:g} s")
-            return
-        self._watch_on(activity, looks)
-
-    def _stall(self, wire: Wire) -> None:
+    def _stall(self) -> None:
         """Tell all who wait; their replies are thrown away when they come."""
+        wire = self._wire
+        if self._stalled or wire is None:
+            return
         self._stalled = True
         self._up.clear()
         self.timeouts += 1
         self.last_error = f"no reply for {self.timeout * 1000:.0f} ms"
-        self._report_down()
+        self._reports.tell_down(self.last_error)
         error = LinkError(self.last_error)
         waiting, wire.handlers = wire.handlers, deque([_ignore] * len(wire.handlers))
         wire.fail(waiting, error)
@@ -306,7 +304,7 @@ class Link(Calls):
             self._stalled = False
             if self._ready:
                 self._up.set()
-                self._report_up()
+                self._reports.tell_up()
 
     def _drop(self, reason: str) -> None:
         """Close the connection and fail what waits on it."""
@@ -315,9 +313,8 @@ class Link(Calls):
         self._ready = self._stalled = False
         self._up.clear()
         self._buffer.clear()
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._unsent = 0
+        self._watchdog.stop()
         if transport is not None:
             transport.abort()
         self._stream = None
@@ -327,21 +324,6 @@ class Link(Calls):
             waiting = list(wire.handlers)
             wire.handlers.clear()
             wire.fail(waiting, LinkError(reason))
-
-    def _report_down(self) -> None:
-        if not self._reported_down:
-            self._reported_down = True
-            logger.warning(
-                "action=link_down url=%s reason=%s",
-                redact_url(self.url),
-                self.last_error,
-                extra={"action": "link_down"},
-            )
-
-    def _report_up(self) -> None:
-        if self._reported_down:
-            self._reported_down = False
-            logger.warning("action=link_up url=%s", redact_url(self.url), extra={"action": "link_up"})
 
     async def _keep(self) -> None:
         pause, loop = RECONNECT_FIRST_SECONDS, asyncio.get_running_loop()
@@ -353,13 +335,13 @@ class Link(Calls):
             except (RedisError, LinkError, ReplyError, OSError, TimeoutError) as error:
                 self._fail(str(error) or type(error).__name__)
             except Exception as error:  # a keeper that dies would leave the process without a cache for good
-                if not self._reported_down:
+                if not self._reports.down:
                     logger.exception("action=link_error", extra={"action": "link_error"})
                 self._fail(f"{type(error).__name__}: {error}")
             if loop.time() - began > RECONNECT_LAST_SECONDS:
                 pause = RECONNECT_FIRST_SECONDS  # it has served; one that is closed at once is not hammered
             self._tried.set()
-            self._report_down()
+            self._reports.tell_down(self.last_error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_LAST_SECONDS)
 
@@ -379,7 +361,7 @@ class Link(Calls):
             self._ready = True
             self._up.set()
             self._tried.set()
-            self._report_up()
+            self._reports.tell_up()
 
     async def _greet(self) -> None:
         """What is said on a new connection before it serves."""

@@ -1,0 +1,73 @@
+"""One caller's mistake, or a server that takes nothing, costs the link's other callers nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stoker.core.errors import LinkError, UsageError
+from stoker.core.link import MAX_UNSENT_BYTES, Link
+from tests.managers import make_manager
+from tests.servers import RedisServer
+
+
+async def test_a_set_from_another_event_loop_leaves_its_owner_whole(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        with pytest.raises(UsageError):
+            await asyncio.to_thread(lambda: asyncio.run(cache.set("db_query", "1", 0)))
+        assert await asyncio.wait_for(cache.set("db_query", "1", 1), 10)
+        assert await asyncio.wait_for(cache.get("db_query", "1"), 10) == 1
+
+
+async def test_a_callback_that_raises_costs_the_others_nothing(redis_server: RedisServer) -> None:
+    link = Link(redis_server.url, connect_timeout=10, timeout=10)
+    await link.connect()
+    called = asyncio.Event()
+
+    def raise_error() -> None:
+        raise RuntimeError("on purpose")
+
+    link.before_flush(raise_error)
+    link.before_flush(lambda: link.before_flush(called.set))
+    assert await asyncio.wait_for(link.call("PING"), 10) == b"PONG"
+    await asyncio.wait_for(called.wait(), 10)
+    assert await asyncio.wait_for(link.call("PING"), 10) == b"PONG"
+    await link.close()
+
+
+async def test_what_a_frozen_server_does_not_take_is_bounded(own_redis_server: RedisServer) -> None:
+    link = Link(own_redis_server.url, connect_timeout=10, timeout=10)
+    await link.connect()
+    own_redis_server.freeze()
+    part = b"x" * (MAX_UNSENT_BYTES // 8)
+    sent: list[asyncio.Future[object]] = []
+
+    async def send_on() -> None:
+        while True:
+            sent.append(link.send(("SET", "k", part)))
+            await asyncio.sleep(0)
+
+    with pytest.raises(LinkError, match="bytes wait"):
+        await asyncio.wait_for(send_on(), 20)
+    own_redis_server.thaw()
+    await asyncio.wait_for(asyncio.gather(*sent), 20)
+    assert await asyncio.wait_for(link.call("PING"), 10) == b"PONG"
+    await link.close()
+
+
+def test_what_was_closed_may_be_connected_on_another_event_loop(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    cache = make_manager(redis_server, prefix)
+
+    async def use() -> None:
+        async with cache:
+            assert await asyncio.wait_for(cache.set("db_query", "1", 1), 10)
+            assert await asyncio.wait_for(cache.get("db_query", "1"), 10) == 1
+            await asyncio.wait_for(cache.link.wait_ready(), 10)
+
+    asyncio.run(use())
+    asyncio.run(use())
