@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 #: Appends that share one wait at most.
 MAX_BATCH = 1_000
 
+#: What is told to those whose appends were not sent.
+CLOSED = "the link was closed"
+
 
 class Assurance:
     """Appends, and waits for whoever else must have it.
@@ -37,14 +40,17 @@ class Assurance:
         self._reported = False
         self._queue: list[tuple[Command, asyncio.Future[tuple[Any, bool]]]] = []
         self._sender: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def append(self, command: Command) -> tuple[Any, bool]:
         """Return the reply to a command that appends, and whether all who must have it do.
 
         Raises:
-            LinkError: The server can't be reached.
+            LinkError: The server can't be reached, or this is being closed.
             ReplyError: It refuses the command.
         """
+        if self._closing:
+            raise LinkError(CLOSED)
         future: asyncio.Future[tuple[Any, bool]] = asyncio.get_running_loop().create_future()
         self._queue.append((command, future))
         if self._sender is None or self._sender.done():
@@ -53,9 +59,13 @@ class Assurance:
 
     async def close(self) -> None:
         """Close the connection; a further append opens it again."""
-        await self._link.close()
-        if self._sender is not None and not self._sender.done():
-            await asyncio.wait([self._sender])  # it fails at once now
+        self._closing = True  # what has not been sent must not open the connection again
+        try:
+            await self._link.close()
+            if self._sender is not None and not self._sender.done():
+                await asyncio.wait([self._sender])  # it fails at once now
+        finally:
+            self._closing = False
 
     async def _send_all(self) -> None:
         """What comes while others are waited for shares the next wait: none waits for more than two."""
@@ -69,6 +79,8 @@ class Assurance:
                         future.set_exception(error)
 
     async def _send(self, commands: list[Command], futures: list[asyncio.Future[tuple[Any, bool]]]) -> None:
+        if self._closing:
+            raise LinkError(CLOSED)
         await self._link.connect()
         waits: list[Command] = []
         if self._replicas:

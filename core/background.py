@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before what raised begins anew: the first pause and the longest.
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Background:
     """One task, started and stopped any number of times.
 
     Args:
-        run: What runs; it ends by being cancelled.
+        run: What runs; it ends by being cancelled. When it raises, that is told, and it begins anew.
         name: The task's name.
     """
 
@@ -28,7 +35,20 @@ class Background:
     def start(self) -> None:
         """Begin; a second start does nothing."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=self._name)
+            self._task = asyncio.create_task(self._keep_on(), name=self._name)
+
+    async def _keep_on(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._run()
+            except Exception:
+                said = {"action": "background_error"}
+                logger.exception("action=background_error task=%s", self._name, extra=said)
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def stop(self) -> bool:
         """Cancel it and wait for its end; say whether it was running."""

@@ -11,16 +11,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 import hiredis
 from redis.exceptions import RedisError
 
 from stoker.core.errors import LinkError, ReplyError
+from stoker.core.packing import pack
 
 logger = logging.getLogger(__name__)
-
-_pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
 
 Open = Callable[[], Awaitable[tuple[Any, asyncio.Transport]]]
 """Opens an authenticated connection; the first of the two is kept for as long as the transport is used."""
@@ -152,8 +151,8 @@ class Bell:
         self._send("SUBSCRIBE", *self._channels)
 
     def _send(self, command: str, *names: str | bytes) -> None:
-        if self._transport is not None and names:
-            self._transport.write(_pack((command, *names)))
+        if self._transport is not None and names and not self._transport.is_closing():
+            self._transport.write(pack((command, *names)))
 
     def _take(self, reply: Any) -> None:
         if isinstance(reply, ReplyError):

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import hiredis
 from redis.exceptions import RedisError
@@ -23,11 +23,10 @@ from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.keys import Keys
 from stoker.core.link import Link
 from stoker.core.log import Check, InvalidationLog
+from stoker.core.packing import pack
 from stoker.core.position import START, format_position, parse_position
 
 logger = logging.getLogger(__name__)
-
-_pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
 
 #: After a ring, at least so many seconds pass before the log is read: records that come together, and the
 #: next ones soon after them, share the check.
@@ -68,7 +67,7 @@ class Follower:
         self._interval = max(bound, SHORTEST_BOUND_SECONDS) / CHECKS_WITHIN_BOUND
         self._checks = Background(self._check_by_time, "stoker-follower")
         self._listener = Background(self._listen, "stoker-doorbell")
-        self._reading_on: asyncio.Task[None] | None = None
+        self._reading_on: set[asyncio.Task[None]] = set()
         self._bell: _Doorbell | None = None
         self._looked_at = 0.0
         self._reported_lost = False
@@ -84,9 +83,9 @@ class Follower:
         """End, and close the doorbell's connection."""
         await self._listener.stop()
         await self._checks.stop()
-        if self._reading_on is not None:
-            self._reading_on.cancel()
-            await asyncio.gather(self._reading_on, return_exceptions=True)
+        for task in self._reading_on:
+            task.cancel()
+        await asyncio.gather(*self._reading_on, return_exceptions=True)
 
     # -- by time ----------------------------------------------------------------------------------
 
@@ -174,7 +173,9 @@ class Follower:
             if bell is self._bell:
                 self._arm(bell)
 
-        self._reading_on = asyncio.create_task(read_on(), name="stoker-follower-reads-on")
+        task = asyncio.create_task(read_on(), name="stoker-follower-reads-on")
+        self._reading_on.add(task)
+        task.add_done_callback(self._reading_on.discard)
 
     def _report_back(self) -> None:
         if self._reported_lost:
@@ -209,7 +210,8 @@ class _Doorbell(asyncio.Protocol):
     def ask(self, *command: bytes | str | int) -> None:
         """Ask the server; once the connection is lost, nothing comes back."""
         self.waits_since = boottime()
-        self._transport.write(_pack(command))
+        if not self._transport.is_closing():
+            self._transport.write(pack(command))
 
     def give_up(self, reason: str) -> None:
         """Close it, if it isn't lost already."""

@@ -40,6 +40,9 @@ MINIMUM_RECORDS = 1_000
 #: A longer log is cut at once: everything is invalidated, and readers begin anew.
 MAXIMUM_RECORDS = 1_000_000
 
+#: Entries that one call unlinks at most: it holds up everybody else's.
+MAX_UNLINKED = 200
+
 _RAISE_FENCE = Script("raise_fence.lua")
 _UNLINK = Script("unlink_born.lua")
 _TRIM = Script("trim.lua")
@@ -144,7 +147,10 @@ async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int
         return 0
     if manager.link.is_cluster:
         return sum(await asyncio.gather(*(_UNLINK.run(manager.link, [name], seen) for name, seen in dead)))
-    gone: int = await _UNLINK.run(manager.link, [name for name, _ in dead], *(seen for _, seen in dead))
+    gone = 0
+    for start in range(0, len(dead), MAX_UNLINKED):
+        part = dead[start : start + MAX_UNLINKED]
+        gone += await _UNLINK.run(manager.link, [name for name, _ in part], *(seen for _, seen in part))
     return gone
 
 
