@@ -6,10 +6,20 @@
 -- loses the log (flush, eviction) loses it too, trimming does not, and a restored snapshot brings it back
 -- with the run id it was taken under. The floor is where the log begins by right: at its first record, or at
 -- the last sweep's fence.
-local fence = redis.call('GET', KEYS[2])
+-- A fence that is no string, or lies beyond the log's last record, is a stranger's: an epoch is opened anew.
+local fence = redis.pcall('GET', KEYS[2])
+if type(fence) == 'table' then
+  if ARGV[3] ~= 'look' then redis.call('DEL', KEYS[2]) end
+  fence = false
+end
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'stream' and kind ~= 'none' then
   return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is no stream: is the prefix used by another program?')
+end
+local last = kind == 'stream' and redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if fence and last then
+  local at = tonumber(string.match(fence, '^%x+:(%d+)%-'))
+  if at and at > tonumber(string.match(last[1], '^%d+')) then fence = false end
 end
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 local old = {}

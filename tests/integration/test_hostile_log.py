@@ -71,3 +71,21 @@ async def test_a_handler_that_raises_costs_nobody_else_the_reply(
         redis_server.client().client_kill_filter(_type="normal", skipme=True)
         with pytest.raises(StokerError):
             await asyncio.wait_for(waiting, 10)
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["far ahead", "no string"])
+async def test_a_fence_that_is_not_ours_is_made_anew(
+    redis_server: RedisServer, prefix: str, ahead: bool
+) -> None:
+    client = redis_server.client()
+    async with make_manager(redis_server, prefix) as cache:
+        epoch = cache.log.epoch
+        if ahead:
+            client.set(cache.keys.fence, f"{epoch:016x}:{FAR_AHEAD}:0-0")
+        else:
+            client.delete(cache.keys.fence)
+            client.rpush(cache.keys.fence, "x")
+    async with make_manager(redis_server, prefix) as late:
+        assert late.log.epoch not in {0, epoch}
+        assert await late.set("db_query", "1", 1)
+        assert await late.get("db_query", "1") == 1
