@@ -113,6 +113,8 @@ class Appending:
         """Let what was told reach the log, for `timeout` seconds at most, and close what was opened."""
         if self._tellers:
             await asyncio.wait(self._tellers, timeout=timeout)
+        if all(teller.done() for teller in self._tellers):
+            self._told = []  # whoever told them is gone, with the event loop
         if self._assurance is not None:
             await self._assurance.close()
 

@@ -94,8 +94,7 @@ class InvalidationLog(Log):
         self._swept_nodes = frozenset[str]()
         """The servers of a cluster that the last sweep went over, by their names of then."""
         self._view = 0
-        self._behind = False
-        self._chunk_count = CHUNK_COUNT
+        self._behind, self._chunk_count = False, CHUNK_COUNT
         self._take_failed = False
         self._seen_id = b"0-0"
         self._check: Check | None = None
