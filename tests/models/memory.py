@@ -128,7 +128,8 @@ class Bounds:
     """How much there is to happen."""
 
     does: str
-    """What the writer does: `invalidates` (elsewhere), `invalidates here`, `overwrites`, `shortens`."""
+    """What the writer does: `invalidates` (elsewhere), `invalidates here`, `overwrites`, `overwrites as
+    loaded` (stamped with where its miss stood), `shortens`."""
     ticks: int
     asks: int = 2
     fills: int = 1
@@ -157,10 +158,15 @@ class Memory(Model[State]):
         self._own_at_once = self.keeps("own-append-at-once")
         order = {
             "overwrites": ["append", "store"],
+            "overwrites as loaded": ["store", "append"],
             "shortens": ["change", "append"],
         }.get(bounds.does, ["commit", "append"])
         if bounds.does == "overwrites" and not self.keeps("overwrite-appends"):
             order = ["store"]
+        if bounds.does == "overwrites as loaded" and not self.keeps("loaded-overwrite-appends"):
+            order = ["store"]
+        if bounds.does == "overwrites as loaded" and not self.keeps("store-then-append"):
+            order = ["append", "store"]
         if bounds.does == "shortens" and not self.keeps("shorten-appends"):
             order = ["change"]
         if bounds.does == "shortens" and not self.keeps("change-then-append"):
@@ -217,13 +223,14 @@ class Memory(Model[State]):
         elif step == "commit":
             yield "writer commits 1", changed._replace(value=1), None
         elif step == "append":
-            names = "copy" if self._bounds.does == "shortens" else "key"
+            names = "copy" if self._bounds.does in {"shortens", "overwrites as loaded"} else "key"
             record = Record(state.last + 1, names)
             log = (*state.log, record)
             appended = changed._replace(log=log, last=record.position, position=record.position)
             yield f"writer appends {record.position}:{names}", appended, None
         elif step == "store":
-            stored = Entry(1, state.position or state.last)
+            loaded = self._bounds.does == "overwrites as loaded"
+            stored = Entry(1, 1 if loaded else state.position or state.last)
             yield "writer stores 1", changed._replace(value=1, entry=stored), None
         elif step == "change":
             entry = state.entry._replace(long=False) if state.entry else None
@@ -369,6 +376,7 @@ SETUPS: Mapping[str, Callable[[str | None], Memory]] = {
     "invalidated and swept": _setup(Bounds("invalidates", ticks=3, asks=2, fills=1, sweeps=1)),
     "invalidated here": _setup(Bounds("invalidates here", ticks=2, asks=1, fills=2)),
     "overwritten": _setup(Bounds("overwrites", ticks=3, asks=2, fills=1)),
+    "overwritten as loaded": _setup(Bounds("overwrites as loaded", ticks=3, asks=2, fills=1)),
     "shortened": _setup(Bounds("shortens", ticks=3, asks=2, fills=1)),
     "shortened, in any order": _setup(Bounds("shortens", ticks=3, asks=1, fills=1, any_order=True)),
 }
@@ -380,5 +388,8 @@ DEEP: Mapping[str, Callable[[str | None], Memory]] = {
     "invalidated, longer": _setup(Bounds("invalidates", ticks=5, asks=3, fills=2)),
     "swept, longer": _setup(Bounds("invalidates", ticks=4, asks=3, fills=2, sweeps=1)),
     "overwritten and swept": _setup(Bounds("overwrites", ticks=4, asks=3, fills=2, sweeps=1)),
+    "overwritten as loaded and swept": _setup(
+        Bounds("overwrites as loaded", ticks=4, asks=3, fills=2, sweeps=1)
+    ),
     "shortened and swept": _setup(Bounds("shortens", ticks=4, asks=3, fills=2, sweeps=1)),
 }

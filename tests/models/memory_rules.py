@@ -70,6 +70,20 @@ RULES = (
         "other processes serve the old copy until it expires",
     ),
     Rule(
+        "loaded-overwrite-appends",
+        BEHIND,
+        "overwritten as loaded",
+        "whoever overwrites an entry with what is born at an earlier miss appends a record that drops copies",
+        "other processes serve the old copy until it expires",
+    ),
+    Rule(
+        "store-then-append",
+        BEHIND,
+        "overwritten as loaded",
+        "a value born at an earlier miss is stored before that is told",
+        "a copy of what it replaces is fetched after the record, and kept",
+    ),
+    Rule(
         "shorten-appends",
         OUTLIVED,
         "shortened",
