@@ -183,6 +183,8 @@ def encode_tags(tags: Iterable[str]) -> tuple[bytes, ...]:
         return ()
     if isinstance(tags, str):
         raise UsageError(f"tags are several texts: write ({tags!r},) for one")
+    if not isinstance(tags, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"tags are several texts, not {type(tags).__name__}")
     found = dict.fromkeys(check_text("a tag", tag) for tag in tags)
     if len(found) > MAX_TAGS:
         raise UsageError(f"an entry has at most {MAX_TAGS} tags, not {len(found)}")

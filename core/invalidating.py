@@ -10,6 +10,9 @@ from stoker.core.log import Receipt
 from stoker.core.parts import Parts
 from stoker.core.scopes import Key, Pattern, Scope, Tag, Type
 
+#: A note in a record of the log (who, why, a trace) has at most so many characters.
+MAX_NOTE = 4_096
+
 
 class Invalidating(Parts):
     """What a `CacheManager` can be told to forget."""
@@ -65,4 +68,6 @@ class Invalidating(Parts):
         for note in (by, trace, reason):
             if note is not None:
                 check_text("a note", note)
+                if len(note) > MAX_NOTE:
+                    raise UsageError(f"a note has at most {MAX_NOTE} characters, not {len(note)}")
         return await self.log.append(scopes, by=by or self.process, trace=trace, reason=reason)

@@ -1,23 +1,28 @@
 """Marks: *get, miss, compute, set* is a load by hand, and its set is stamped with where its miss stood.
 
-A miss leaves a mark for its task; the set of the same key takes it. Without one, a value that was computed
-before an invalidation could be stored as if it had been computed after it.
+A miss leaves a mark with the task that called the read; the set of the same key takes it. Without one, a
+value that was computed before an invalidation could be stored as if it had been computed after it.
+
+Reads and sets ask for the marks when they are *called*, not when they run: `gather`, `wait_for` and
+`create_task` run them in tasks of their own, and nothing tells there who waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import NamedTuple
+from weakref import ref
 
 _Name = tuple[int, str, str]
-_Mark = tuple[int, int]
-"""Epoch and position."""
 
 #: Marks one task holds. When there are more, the oldest is forgotten, and for a while every set of the task
 #: that has no mark of its own is stamped as that one was.
 MAX_MARKS = 10_000
+
+#: A mark counts for so long. What was computed for longer is set as if the caller vouched for it.
 FORGOTTEN_SECONDS = 600.0
 
 
@@ -30,99 +35,127 @@ class Token(NamedTuple):
     born: int
 
 
-class _Marks:
-    """The marks of one task. A miss is noted with the task that started it, too.
+class _Mark:
+    """Where a miss stood."""
 
-    `asyncio.wait_for(cache.get(…))` may run the read in a task of its own, whose context is gone when
-    the caller sets; but tasks that merely share a parent must not take each other's marks.
-    """
+    __slots__ = ("at", "born", "epoch", "used")
 
-    __slots__ = ("forgotten", "forgotten_at", "own", "parent", "task")
+    def __init__(self, epoch: int, born: int) -> None:
+        self.epoch = epoch
+        self.born = born
+        self.at = time.monotonic()
+        self.used = False
+        """A set has been stamped with it: the next miss begins another load."""
 
-    def __init__(self, task: object, parent: _Marks | None) -> None:
-        self.task = task
-        self.parent = parent
-        self.own: dict[_Name, _Mark] = {}
+    def counts(self) -> bool:
+        """Whether it is young enough."""
+        return time.monotonic() - self.at <= FORGOTTEN_SECONDS
+
+
+class _Kept:
+    """So many marks, the oldest first."""
+
+    __slots__ = ("forgotten", "marks")
+
+    def __init__(self) -> None:
+        self.marks: dict[_Name, _Mark] = {}
         self.forgotten: dict[int, _Mark] = {}
         """By owner, the oldest mark that was forgotten lately."""
-        self.forgotten_at = 0.0
 
-    def leave(self, name: _Name, mark: _Mark) -> None:
-        if len(self.own) >= MAX_MARKS:
-            oldest = next(iter(self.own))
-            if time.monotonic() - self.forgotten_at > FORGOTTEN_SECONDS:
-                self.forgotten.clear()
-            self.forgotten.setdefault(oldest[0], self.own.pop(oldest))
-            self.forgotten_at = time.monotonic()
-        self.own.setdefault(name, mark)
+    def note(self, name: _Name, mark: _Mark) -> None:
+        """Keep a mark, unless an earlier one has not been used yet."""
+        have = self.marks.get(name)
+        if have is not None:
+            if have.counts() and not have.used:
+                return
+            del self.marks[name]  # the new one is the youngest
+        elif len(self.marks) >= MAX_MARKS:
+            oldest = next(iter(self.marks))
+            forgotten, evicted = self.forgotten.get(oldest[0]), self.marks.pop(oldest)
+            if forgotten is None or not forgotten.counts():
+                forgotten = self.forgotten[oldest[0]] = _Mark(evicted.epoch, evicted.born)
+            forgotten.at = mark.at  # for a while from the last time that one was forgotten
+        self.marks[name] = mark
 
-    def take(self, name: _Name) -> _Mark | None:
-        mark = self.own.pop(name, None)
-        if mark is None and self.forgotten and time.monotonic() - self.forgotten_at <= FORGOTTEN_SECONDS:
+    def find(self, name: _Name, *, take: bool) -> _Mark | None:
+        """Return the mark of a key that counts; it may be taken away."""
+        mark = self.marks.pop(name, None) if take else self.marks.get(name)
+        if mark is None or not mark.counts():
             mark = self.forgotten.get(name[0])
-        return mark
+        return mark if mark is not None and mark.counts() else None
 
 
-_marks: ContextVar[_Marks | None] = ContextVar("stoker_marks", default=None)
+class Marks:
+    """The marks of one task.
 
+    A miss is noted with the task that started it, too: a helper may have read for it. And a set in a task
+    without a mark looks at the misses of the task that started it, and leaves them there: an older stamp is
+    always the safe side. But tasks that merely share a parent don't see each other's marks: requests of a
+    web server do.
 
-#: Misses of tasks that did nothing but read: their marks are for whichever task sets the key.
-_loose: dict[_Name, _Mark] = {}
-
-#: Loose marks that are kept; the oldest is forgotten first.
-MAX_LOOSE_MARKS = 100_000
-
-_READS = frozenset({"Reads.get", "Reads.get_many"})
-
-
-def leave_mark(owner: int, cache_type: str, key: str, epoch: int, born: int) -> None:
-    """Remember the first miss of a key in this task."""
-    marks = _of_this_task()
-    name, mark = (owner, cache_type, key), (epoch, born)
-    marks.leave(name, mark)
-    if marks.parent is not None:
-        marks.parent.leave(name, mark)
-    if _only_reads():
-        if len(_loose) >= MAX_LOOSE_MARKS:
-            del _loose[next(iter(_loose))]
-        _loose.setdefault(name, mark)
-
-
-def take_mark(owner: int, cache_type: str, key: str) -> tuple[int, int] | None:
-    """Return (epoch, born) of the task's miss of a key, once."""
-    name = (owner, cache_type, key)
-    loose = _loose.pop(name, None) if _loose else None
-    if _marks.get() is None:
-        return loose  # nothing was read in this task, nor in the one that started it
-    own = _of_this_task().take(name)
-    return own if own is not None else loose
-
-
-def drop_mark(owner: int, cache_type: str, key: str) -> None:
-    """Forget a miss that was never followed by a set: the key has been found since."""
-    marks = _marks.get()
-    if marks is not None and marks.own:
-        marks.own.pop((owner, cache_type, key), None)
-    if _loose:
-        _loose.pop((owner, cache_type, key), None)
-
-
-def _only_reads() -> bool:
-    """Whether this task is one read and nothing else, as `wait_for` and `gather` make them.
-
-    Nobody can set in such a task; and nothing tells which task waits for it.
+    Hits take no marks away: that somebody else has stored the key since says nothing of what is computed
+    here.
     """
-    task = asyncio.current_task()
-    return task is not None and getattr(task.get_coro(), "__qualname__", "") in _READS
+
+    __slots__ = ("noted", "own", "parent", "task")
+
+    def __init__(self, task: Callable[[], object], parent: Marks | None) -> None:
+        self.task = task
+        """Weak: the task's own context leads here."""
+        self.parent = parent
+        self.own: _Kept | None = None
+        """What this task missed itself."""
+        self.noted: _Kept | None = None
+        """What tasks missed that it has started."""
+
+    def leave(self, owner: int, cache_type: str, key: str, epoch: int, born: int) -> None:
+        """Remember a miss; the first of a key counts until its set."""
+        name, mark = (owner, cache_type, key), _Mark(epoch, born)
+        if self.own is None:
+            self.own = _Kept()
+        self.own.note(name, mark)
+        parent = self.parent
+        if parent is not None:
+            if parent.noted is None:
+                parent.noted = _Kept()
+            parent.noted.note(name, mark)
+
+    def take(self, owner: int, cache_type: str, key: str) -> tuple[int, int] | None:
+        """Return (epoch, born) of the miss of a key; of this task's own misses once."""
+        name = (owner, cache_type, key)
+        own = None if self.own is None else self.own.find(name, take=True)
+        noted = None if self.noted is None else self.noted.find(name, take=True)
+        mark, parent = own or noted, self.parent
+        if own is not None and noted is not None and noted.at < own.at:
+            mark = noted
+        while mark is None and parent is not None:
+            mark = None if parent.own is None else parent.own.find(name, take=False)
+            parent = parent.parent
+        if mark is None:
+            return None
+        mark.used = True
+        return mark.epoch, mark.born
 
 
-def _of_this_task() -> _Marks:
-    task = asyncio.current_task()
+_marks: ContextVar[Marks | None] = ContextVar("stoker_marks", default=None)
+
+
+def marks_here() -> Marks:
+    """The marks of the task that calls this."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None  # no loop runs: the coroutine will be handed to one
     marks = _marks.get()
-    if marks is None or marks.task is not task:
-        # The parent's own parent is let go: a chain would keep every ancestor's marks alive.
-        if marks is not None:
-            marks.parent = None
-        marks = _Marks(task, marks)
-        _marks.set(marks)
+    if marks is not None and marks.task() is task:
+        return marks
+    if marks is not None and marks.parent is not None:
+        # A chain of tasks that start each other would keep every ancestor's marks alive.
+        marks.parent.parent = None
+    marks = Marks(_no_task if task is None else ref(task), marks)
+    _marks.set(marks)
     return marks
+
+
+def _no_task() -> None:
+    return None

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from stoker.core.batches import Batch
 from stoker.core.conditional import NotModified
 from stoker.core.counters import TypeCounters
+from stoker.core.errors import UsageError
 from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
 from stoker.core.loaders import Recipe, find, find_by_function
 from stoker.core.loads import Load
-from stoker.core.marks import drop_mark, leave_mark
+from stoker.core.marks import Marks, marks_here
 from stoker.core.parts import Parts
 from stoker.core.policy import check_ttl
 from stoker.core.position import START
@@ -24,11 +25,17 @@ from stoker.core.tier import EntryState, Lookup, State
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: What is looked up without being counted is counted here.
+_UNCOUNTED = TypeCounters()
+
 
 class Reads(Parts):
     """What a `CacheManager` can be asked for."""
 
-    async def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any:
+    # No `async def`: see `marks`.
+    def get(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+    ) -> Coroutine[Any, Any, Any]:
         """Return the value of a key, or `default`.
 
         A miss leaves a mark, so that a `set` of what is then computed is as safe as a load. Stale entries
@@ -40,28 +47,35 @@ class Reads(Parts):
             default: What a miss answers; a stored `None` is no miss.
             into: The type to decode into: a dataclass, a msgspec Struct, a pydantic model.
         """
+        return self._get(marks_here(), cache_type, key, default, into)
+
+    async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
         policy = self.policy(cache_type)
         counters = self.counters.of(cache_type)
         if cache_type in self._in_memory:
-            value = self.memory.hit(cache_type, key, into)
+            try:
+                value = self.memory.hit(cache_type, key, into)
+            except TypeError:
+                check_key(key)  # what can't be hashed is no key
+                raise
             if value is not MISSING:
                 counters.hits += 1
                 counters.memory_hits += 1
                 self.access.append((cache_type, key, None))
-                drop_mark(self._owner, cache_type, key)
                 return value
         self.access.append((cache_type, check_key(key), None))
         value = await self.storage.read(cache_type, key, into, policy, counters)
         if value is not MISSING:
             counters.hits += 1
-            drop_mark(self._owner, cache_type, key)
             return value
         counters.misses += 1
         born = await self.log.birth(policy.settle) if policy.settle else self.log.seen
-        leave_mark(self._owner, cache_type, key, self.log.epoch, born)
+        marks.leave(self._owner, cache_type, key, self.log.epoch, born)
         return default
 
-    async def get_many(self, cache_type: str, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+    def get_many(
+        self, cache_type: str, keys: Iterable[str], *, into: Any = Any
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
         """Return the values of the keys that have one, in one round trip for all.
 
         Misses leave marks, as those of `get` do.
@@ -70,17 +84,25 @@ class Reads(Parts):
             cache_type: The keys' type.
             keys: The keys; each is read once.
             into: The type to decode each into.
+
+        Raises:
+            UsageError: A key can't be used, or a text was given where several keys are expected.
         """
+        return self._get_many(marks_here(), cache_type, keys, into)
+
+    async def _get_many(
+        self, marks: Marks, cache_type: str, keys: Iterable[str], into: Any
+    ) -> dict[str, Any]:
         policy, counters = self.policy(cache_type), self.counters.of(cache_type)
-        wanted = list(dict.fromkeys(keys))
-        self.access.extend([(cache_type, check_key(key), None) for key in wanted])
+        wanted = list(_each_once(keys))
+        self.access.extend([(cache_type, key, None) for key in wanted])
         found = await self.storage.read_many(cache_type, wanted, into, policy, counters)
         if len(found) < len(wanted):
             born = await self.log.birth(policy.settle) if policy.settle else self.log.seen
             epoch = self.log.epoch
             for key in wanted:
                 if key not in found:
-                    leave_mark(self._owner, cache_type, key, epoch, born)
+                    marks.leave(self._owner, cache_type, key, epoch, born)
         counters.hits += len(found)
         counters.misses += len(wanted) - len(found)
         return found
@@ -92,7 +114,7 @@ class Reads(Parts):
     async def ttl(self, cache_type: str, key: str) -> float | None:
         """Return the seconds that a key's value stays fresh; None where there is none."""
         policy = self.policy(cache_type)
-        lookup = await self.storage.look_up(cache_type, check_key(key), policy, TypeCounters())
+        lookup = await self.storage.look_up(cache_type, check_key(key), policy, _UNCOUNTED)
         if lookup.state is not State.FRESH or lookup.entry is None:
             return None
         return max(lookup.entry.fresh_until_ms / 1000 - time.time(), 0.0)
@@ -179,7 +201,7 @@ class Reads(Parts):
         policy, counters = self.policy(cache_type), self.counters.of(cache_type)
         if ttl is not None:
             check_ttl(ttl)
-        wanted = dict.fromkeys((check_key(key) for key in keys), Lookup(State.ABSENT))
+        wanted = dict.fromkeys(_each_once(list(keys)), Lookup(State.ABSENT))
         self.access.extend([(cache_type, key, None) for key in wanted])
         return await self.serving.read_many(Batch(cache_type, load_many, tags, ttl, wanted), policy, counters)
 
@@ -211,3 +233,13 @@ class Reads(Parts):
         await self.log.catch_up()
         load = Load(cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, killer, warms=True)
         return await self._loads.run(load)
+
+
+def _each_once(keys: Iterable[str]) -> dict[str, None]:
+    """The keys of a batch, checked."""
+    if isinstance(keys, str):
+        raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
+    try:
+        return dict.fromkeys([check_key(key) for key in keys])
+    except TypeError:
+        raise UsageError(f"keys are several texts, not {type(keys).__name__}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -11,6 +11,9 @@ from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
 from stoker.core.keys import check_text, glob_escape
 from stoker.core.log import Receipt
+from stoker.core.marks import Token
+from stoker.core.serving import Reading
+from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
@@ -45,24 +48,50 @@ class Cache(CacheInterface):
         self._begin = namespace + SEPARATOR if namespace else ""
 
     def key(self, key: str) -> str:
-        """Return a key as the manager knows it."""
-        return self._begin + key
+        """Return a key as the manager knows it.
 
-    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        Key `1` of namespace `eu` is the entry of key `eu:1`.
+
+        Raises:
+            UsageError: It is no text.
+        """
+        try:
+            return self._begin + key
+        except TypeError:
+            check_text("a key", key)
+            raise
+
+    def _named(self, keys: Iterable[str]) -> list[str]:
+        if isinstance(keys, str):
+            raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
+        return [self.key(key) for key in keys]
+
+    # Not `async def`, these and `set`: see `marks`.
+    def get(self, key: str, default: Any = None, *, into: Any = Any) -> Coroutine[Any, Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the value of a key, or `default`; see `CacheManager.get`."""
-        return await self.manager.get(self.cache_type, self._begin + key, default, into=into)
+        return self.manager.get(self.cache_type, self.key(key), default, into=into)
 
-    async def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[str], *, into: Any = Any) -> Coroutine[Any, Any, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the values of the keys that have one; see `CacheManager.get_many`."""
-        found = await self.manager.get_many(self.cache_type, [self._begin + key for key in keys], into=into)
+        return self._without_namespace(self.manager.get_many(self.cache_type, self._named(keys), into=into))
+
+    async def _without_namespace(self, reading: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         begin = len(self._begin)
-        return {key[begin:]: value for key, value in found.items()}
+        return {key[begin:]: value for key, value in (await reading).items()}
 
     async def get_or_load(
         self, key: str, load: Callable[P, Awaitable[R | NotModified]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Return the value of a key; on a miss load it, once for all who wait for it."""
-        return await self.manager.get_or_load(self.cache_type, self._begin + key, load, *args, **kwargs)
+        return await self.manager.get_or_load(self.cache_type, self.key(key), load, *args, **kwargs)
+
+    get_or_set = get_or_load
+
+    async def read(
+        self, key: str, load: Callable[P, Awaitable[R | NotModified]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Reading[R]:
+        """`get_or_load`, and how the value came about; see `CacheManager.read`."""
+        return await self.manager.read(self.cache_type, self.key(key), load, *args, **kwargs)
 
     async def get_or_load_many(
         self,
@@ -80,14 +109,14 @@ class Cache(CacheInterface):
             found: Any = await load_many([name[begin:] for name in names])
             if not isinstance(found, Mapping):
                 return cast("Mapping[str, R]", found)  # it is told what is wrong with that
-            return {self._begin + key: value for key, value in cast("Mapping[str, R]", found).items()}
+            return {self.key(key): value for key, value in cast("Mapping[str, R]", found).items()}
 
         found = await self.manager.get_or_load_many(
-            self.cache_type, [self._begin + key for key in keys], load, tags=tags, ttl=ttl
+            self.cache_type, self._named(keys), load, tags=tags, ttl=ttl
         )
         return {key[begin:]: value for key, value in found.items()}
 
-    async def set(
+    def set(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         key: str,
         value: Any,
@@ -95,26 +124,38 @@ class Cache(CacheInterface):
         ttl: float | None = None,
         tags: Iterable[str] = (),
         if_absent: bool = False,
-    ) -> bool:
+        token: Token | None = None,
+    ) -> Coroutine[Any, Any, bool]:
         """Store a value; see `CacheManager.set`."""
-        return await self.manager.set(
-            self.cache_type, self._begin + key, value, ttl=ttl, tags=tags, if_absent=if_absent
+        return self.manager.set(
+            self.cache_type, self.key(key), value, ttl=ttl, tags=tags, if_absent=if_absent, token=token
         )
 
-    async def set_many(
+    def set_many(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()
-    ) -> int:
+    ) -> Coroutine[Any, Any, int]:
         """Store values by key; see `CacheManager.set_many`."""
-        named = {self._begin + key: value for key, value in values.items()}
-        return await self.manager.set_many(self.cache_type, named, ttl=ttl, tags=tags)
+        # What is no mapping is for the manager to refuse.
+        named: Any = values
+        if isinstance(values, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            named = {self.key(key): value for key, value in values.items()}
+        return self.manager.set_many(self.cache_type, named, ttl=ttl, tags=tags)
+
+    async def fill(self, key: str) -> Token:
+        """Return a token for a value that is about to be computed; see `CacheManager.fill`."""
+        return await self.manager.fill(self.cache_type, self.key(key))
+
+    def write_through(self, key: str) -> WriteThrough:
+        """Change the source and the cache together; see `CacheManager.write_through`."""
+        return self.manager.write_through(self.cache_type, self.key(key))
 
     async def delete(self, key: str) -> int:
         """Invalidate a key and give its memory back; say how many entries were unlinked."""
-        return await self.manager.delete(self.cache_type, self._begin + key)
+        return await self.manager.delete(self.cache_type, self.key(key))
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Invalidate keys with one record and give their memory back; say how many entries were unlinked."""
-        return await self.manager.delete_many(self.cache_type, [self._begin + key for key in keys])
+        return await self.manager.delete_many(self.cache_type, self._named(keys))
 
     async def invalidate(self) -> Receipt:
         """Invalidate all keys of the view, with one command whatever their number."""
@@ -134,20 +175,20 @@ class Cache(CacheInterface):
 
     async def ttl(self, key: str) -> float | None:
         """Return the seconds that a key's value stays fresh; None where there is none."""
-        return await self.manager.ttl(self.cache_type, self._begin + key)
+        return await self.manager.ttl(self.cache_type, self.key(key))
 
     async def expire(self, key: str, ttl: float) -> bool:
         """Let a fresh value live `ttl` seconds from now; say whether there was one."""
-        return await self.manager.expire(self.cache_type, self._begin + key, ttl)
+        return await self.manager.expire(self.cache_type, self.key(key), ttl)
 
     async def touch(self, key: str) -> bool:
         """Let a fresh value live the type's TTL from now; say whether there was one."""
-        return await self.manager.touch(self.cache_type, self._begin + key)
+        return await self.manager.touch(self.cache_type, self.key(key))
 
     async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
         """Add to a counter; see `CacheManager.increment`."""
-        return await self.manager.increment(self.cache_type, self._begin + key, by, ttl=ttl)
+        return await self.manager.increment(self.cache_type, self.key(key), by, ttl=ttl)
 
     async def counter(self, key: str) -> int | None:
         """Return a counter's value; None where there is none."""
-        return await self.manager.counter(self.cache_type, self._begin + key)
+        return await self.manager.counter(self.cache_type, self.key(key))

@@ -16,6 +16,7 @@ from stoker.core.errors import LinkError, ReplyError
 from stoker.core.history import History
 from stoker.core.log import Receipt
 from stoker.core.memory import MISSING
+from stoker.core.policy import check_ttl
 from stoker.core.position import START, format_position, parse_position
 from stoker.core.scopes import Key
 
@@ -59,9 +60,14 @@ class WriteThrough:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         manager, log = self._manager, self._manager.log
-        tags = encode_tags(self.tags) if kind is None else ()
+        # First of all: the source may have been changed, whatever is wrong with the rest.
         self.receipt = await log.append([Key(self._cache_type, self._key)], by=manager.process)
-        if kind is not None or self.value is MISSING or self.receipt.log_id is None or not self._epoch:
+        if kind is not None or self.value is MISSING:
+            return
+        tags = encode_tags(self.tags)
+        if self.ttl is not None:
+            check_ttl(self.ttl)
+        if self.receipt.log_id is None or not self._epoch:
             return
         if await self._alone(tags, self.receipt.log_id):
             born = parse_position(self.receipt.log_id)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, cast
 
 from stoker.core.entry import encode_tags
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key
-from stoker.core.marks import Token, take_mark
+from stoker.core.marks import Marks, Token, marks_here
 from stoker.core.parts import Parts
 from stoker.core.policy import Policy, check_ttl
 from stoker.core.write_through import WriteThrough
@@ -21,7 +21,8 @@ _INTEGERS = range(-(2**63), 2**63)
 class Writes(Parts):
     """What a `CacheManager` can be told to keep."""
 
-    async def set(
+    # No `async def`: see `marks`.
+    def set(
         self,
         cache_type: str,
         key: str,
@@ -31,7 +32,7 @@ class Writes(Parts):
         tags: Iterable[str] = (),
         if_absent: bool = False,
         token: Token | None = None,
-    ) -> bool:
+    ) -> Coroutine[Any, Any, bool]:
         """Store a value; say whether it was stored.
 
         After a `get` of the key that missed, in the same task, this is a load by hand: if the key was
@@ -48,28 +49,46 @@ class Writes(Parts):
             token: What `fill` returned before the value was computed.
 
         Raises:
-            UsageError: The key, the TTL or a tag can't be used, or the token is another key's.
+            UsageError: The key, the TTL or a tag can't be used; the token is none, or another key's, or the
+                type is authoritative: it has no use for one.
         """
+        return self._set(marks_here(), cache_type, key, value, ttl, tags, if_absent, token)
+
+    async def _set(
+        self,
+        marks: Marks,
+        cache_type: str,
+        key: str,
+        value: Any,
+        ttl: float | None,
+        tags: Iterable[str],
+        if_absent: bool,
+        token: Token | None,
+    ) -> bool:
         policy, encoded = self._check(cache_type, key, ttl, tags)
-        mark = self._birth(policy, cache_type, key, token)
+        mark = self._birth(policy, cache_type, key, token, marks)
         began = time.perf_counter()
         if if_absent:
-            stored = await self.storage.store_if_absent(cache_type, key, value, encoded, policy, ttl=ttl)
+            stored = await self.storage.store_if_absent(
+                cache_type, key, value, encoded, policy, ttl=ttl, born=mark
+            )
         elif mark is None:
             stored = await self.storage.store_now(cache_type, key, value, encoded, ttl=ttl)
         else:
-            stored = await self.storage.store(cache_type, key, value, encoded, *mark, ttl=ttl)
+            stored = await self.storage.store(
+                cache_type, key, value, encoded, *mark, ttl=ttl, overwrites=True
+            )
         self.counters.of(cache_type).durations["set"].observe(time.perf_counter() - began)
         return stored
 
-    async def set_many(
+    def set_many(
         self,
         cache_type: str,
         values: Mapping[str, Any],
         *,
         ttl: float | None = None,
         tags: Iterable[str] = (),
-    ) -> int:
+    ) -> Coroutine[Any, Any, int]:
         """Store values by key, all of them with one write; say how many were stored.
 
         Args:
@@ -79,14 +98,22 @@ class Writes(Parts):
             tags: Tags of all of them.
 
         Raises:
-            UsageError: A key, the TTL or a tag can't be used; nothing was stored.
+            UsageError: A key, the TTL or a tag can't be used, or that is no mapping; nothing was stored.
         """
-        encoded: tuple[bytes, ...] = encode_tags(tags)
+        return self._set_many(marks_here(), cache_type, values, ttl, tags)
+
+    async def _set_many(
+        self, marks: Marks, cache_type: str, values: Any, ttl: float | None, tags: Iterable[str]
+    ) -> int:
+        encoded = encode_tags(tags)
+        if not isinstance(values, Mapping):
+            raise UsageError(f"values come in a mapping by key, not in a {type(values).__name__}")
+        named = cast("Mapping[str, Any]", values)
         policy = self.policy(cache_type)
-        for key in values:
+        for key in named:
             self._check(cache_type, key, ttl, ())
-        births = {key: self._birth(policy, cache_type, key, None) for key in values}
-        return await self.storage.store_many(cache_type, values, births, encoded, ttl=ttl)
+        births = {key: self._birth(policy, cache_type, key, None, marks) for key in named}
+        return await self.storage.store_many(cache_type, named, births, encoded, ttl=ttl)
 
     def _check(
         self, cache_type: str, key: str, ttl: float | None, tags: Iterable[str]
@@ -98,16 +125,18 @@ class Writes(Parts):
         return policy, encode_tags(tags)
 
     def _birth(
-        self, policy: Policy, cache_type: str, key: str, token: Token | None
+        self, policy: Policy, cache_type: str, key: str, token: Token | None, marks: Marks
     ) -> tuple[int, int] | None:
         """Where a value was born; None where the caller vouches for it now."""
-        if policy.kind == "authoritative":
-            return None
         if token is not None:
+            if not isinstance(token, Token):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(f"a token is what `fill` returned, not a {type(token).__name__}")
+            if policy.kind == "authoritative":
+                raise UsageError(f"{cache_type!r} is authoritative: its values are vouched for, not computed")
             if (token.cache_type, token.key) != (cache_type, key):
                 raise UsageError(f"the token is for {token.cache_type}:{token.key}, not {cache_type}:{key}")
             return token.epoch, token.born
-        return take_mark(self._owner, cache_type, key)
+        return None if policy.kind == "authoritative" else marks.take(self._owner, cache_type, key)
 
     # -- computing by hand ------------------------------------------------------------------------
 
@@ -150,8 +179,8 @@ class Writes(Parts):
         Raises:
             UsageError: The key or the TTL can't be used.
         """
-        policy, _ = self._check(cache_type, key, ttl, ())
-        return await self.storage.touch(cache_type, key, policy, ttl)
+        policy = self.policy(cache_type)
+        return await self.storage.touch(cache_type, check_key(key), policy, check_ttl(ttl))
 
     async def touch(self, cache_type: str, key: str) -> bool:
         """Let a fresh value live the type's TTL from now; say whether there was one."""
@@ -178,7 +207,7 @@ class Writes(Parts):
             UsageError: The key, the TTL or the amount can't be used.
         """
         policy, _ = self._check(cache_type, key, ttl, ())
-        if isinstance(by, bool) or not isinstance(by, int) or by not in _INTEGERS:
+        if isinstance(by, bool) or not isinstance(by, int) or by not in _INTEGERS:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"a counter is changed by a 64-bit integer, not {by!r:.40}")
         ttl_ms = int((policy.ttl if ttl is None else ttl) * 1000)
         return await self._tallies.add(cache_type, key, by, max(1, ttl_ms))

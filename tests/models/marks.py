@@ -2,15 +2,15 @@
 
 Modelled: tasks of one process that each read the key, and after a miss compute the value (from the source)
 and set it; between miss and set they may read again. The miss leaves a mark in its task, kept until the set
-takes it or a hit shows that the key was found; a task can hold so many marks, and forgets the oldest. With a
+takes it, whatever later reads find; a task can hold so many marks, and forgets the oldest. With a
 *token* (`fill`) the caller carries the position. A read is one step here: what may come between its check and
 its fetch is `strict`'s.
 
 A hole, on purpose: a bare set, without a miss before it, is vouched for by its caller *now*. If the value was
 in fact read before an invalidation, it is served after it.
 
-Not modelled: what a task does after it has found the key (a value it sets then is a bare set), copies of
-contexts, the tasks that a read may run in.
+Not modelled: what a task does that has found the key at once (a value it sets then is a bare set), copies of
+contexts, the tasks that a read or a set may run in, the age at which a mark is let go.
 """
 
 from __future__ import annotations
@@ -95,6 +95,13 @@ _RULES = (
         "a second miss, after the value was computed, covers an invalidation between them up",
     ),
     Rule(
+        "kept-over-hits",
+        STALE,
+        "reads again",
+        "a hit takes no mark away",
+        "what was computed before an invalidation is set over what another has loaded after it",
+    ),
+    Rule(
         "no-exception",
         STALE,
         "two tasks",
@@ -138,6 +145,7 @@ class Marks(Model[State]):
         self._stamps = self.keeps("stamped-with-the-miss")
         self._per_task = self.keeps("mark-per-task")
         self._first = self.keeps("first-miss")
+        self._kept = self.keeps("kept-over-hits")
         self._no_exception = self.keeps("no-exception")
         self._evicted = self.keeps("evicted-marks-count")
         self._token_before = self.keeps("token-from-before")
@@ -183,7 +191,10 @@ class Marks(Model[State]):
         entry = state.entry
         if entry is not None and entry.born >= state.log:
             violation = STALE if entry.value < task.needs else None
-            found = Task(task.how, task.left, task.again, evicted=task.evicted)
+            if task.mark != NONE:  # it has computed, and will set that nevertheless
+                found = task._replace(at="sets", mark=task.mark if self._kept else NONE)
+            else:
+                found = Task(task.how, task.left, task.again, evicted=task.evicted)
             return f"t{at} hits {entry.value}", _with(state, at, found), violation
         computed, mark = task.mark != NONE, task.mark
         if mark == NONE or not self._first:
