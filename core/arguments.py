@@ -1,7 +1,8 @@
 """Keys for calls: a digest of a function's arguments that is the same in every process.
 
-Different arguments never share a digest, and equal ones always do: by type and value. `1`, `1.0`, `True` and
-`"1"` differ, as do list and tuple; sets and dicts don't depend on their order; NaN equals itself.
+Different arguments never share a digest, and equal ones always do: by type and by how the value is written.
+`1`, `1.0`, `True` and `"1"` differ, as do list and tuple, `Decimal("1.0")` and `Decimal("1.00")`, and one
+instant in two time zones; sets and dicts don't depend on their order; NaN equals itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from pathlib import PurePath
 from typing import Any, cast
 from uuid import UUID
@@ -28,6 +29,9 @@ DIGEST_BYTES = 16
 
 #: Calls whose digests are remembered for a function; then all are forgotten.
 MAX_REMEMBERED = 4096
+
+#: Bytes that the arguments of a remembered call may have, about.
+MAX_REMEMBERED_BYTES = 256
 
 #: Arguments may hold others, so deep at most.
 MAX_DEPTH = 64
@@ -83,7 +87,7 @@ class ArgumentDigest:
         except TypeError:  # a list or dict among them
             return self._digest(args, kwargs)
         found = self._digest(args, kwargs)
-        if not kwargs and all(type(value) in _FLAT for value in args):
+        if not kwargs and _is_small(args):
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[call] = found
@@ -100,6 +104,20 @@ class ArgumentDigest:
                 except UsageError as error:
                     raise UsageError(f"argument {name!r} of {self._name}: {error}") from None
         return hashlib.sha256(b"".join(parts)).digest()[:DIGEST_BYTES].hex()
+
+
+def _is_small(args: tuple[Any, ...]) -> bool:
+    """Whether arguments may be held for long: all are plain values, and short together."""
+    size = 0
+    for value in args:
+        kind = cast("type[Any]", type(value))
+        if kind not in _FLAT:
+            return False
+        if kind is str or kind is bytes:
+            size += len(value)
+        elif kind is int:
+            size += value.bit_length() // 8
+    return size < MAX_REMEMBERED_BYTES
 
 
 def encode_argument(value: Any, depth: int = MAX_DEPTH) -> bytes:
@@ -128,6 +146,8 @@ def encode_argument(value: Any, depth: int = MAX_DEPTH) -> bytes:
 def _encode_other(value: Any, depth: int) -> bytes:
     if not depth:
         raise UsageError("it is nested too deeply")
+    if isinstance(value, Flag):
+        return _named(value, [encode_argument(value.value, depth - 1)])  # several together may have no name
     if isinstance(value, Enum):
         return _named(value, [_text(value.name)])
     if isinstance(value, _AS_TEXT):
@@ -152,7 +172,7 @@ def _parts_of(value: Any, depth: int) -> bytes | None:
     if kind is dict:
         return _named(value, _pairs(value.items(), depth))
     if isinstance(value, BaseModel):
-        fields = kind.model_fields
+        fields = [*kind.model_fields, *(value.model_extra or ())]
     elif isinstance(value, msgspec.Struct):
         fields = value.__struct_fields__
     elif dataclasses.is_dataclass(value):

@@ -293,6 +293,8 @@ def _check(batch: Batch, values: Any) -> None:
             f"{batch.name} returned {type(values).__name__}: a loader of many keys returns a mapping of keys "
             "to values"
         )
+    if any(not isinstance(key, str) for key in values):  # pyright: ignore[reportUnknownVariableType]
+        raise UsageError(f"{batch.name} returned a key that is no text: keys are those that it was given")
     if any(value is NOT_MODIFIED for value in values.values()):  # pyright: ignore[reportUnknownVariableType]
         raise UsageError(f"{batch.name} answered NOT_MODIFIED: only a loader of one key can")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
@@ -20,6 +21,10 @@ from stoker.core.view import SEPARATOR, Cache
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+#: The functions made within others whose results a manager caches, by type and what their keys begin with.
+_MADE = weakref.WeakKeyDictionary[CacheManager, dict[tuple[str, str], "weakref.ref[Any]"]]()
 
 
 class CachedFunction(Protocol[P, R_co]):
@@ -72,7 +77,8 @@ def cached(
         version: Raise it when results of an older version of the function must not be used any more.
 
     Raises:
-        UsageError: There is no type, or no such type, or `key_params` names what is no parameter.
+        UsageError: There is no type, or no such type, or `key_params` names what is no parameter; or one
+            function made another of the same name before, and neither has a namespace of its own.
     """
     manager = cache.manager if isinstance(cache, Cache) else cache
     given = cache.cache_type if isinstance(cache, Cache) else cache_type
@@ -87,6 +93,8 @@ def cached(
         name = f"{function.__module__}.{function.__qualname__}"
         short = begin + (function.__qualname__ if namespace is None else namespace)
         prefix = f"{short}.v{version}{SEPARATOR}"
+        if namespace is None:
+            _refuse_a_second(manager, kind, prefix, function)
         loader(name, cache_type=kind, tags=tags, ttl=ttl)(function)
         spec = find(name)
         hit, access = manager.memory.hit, manager.access
@@ -125,3 +133,16 @@ def cached(
         return cast("CachedFunction[P, R]", wrapped)
 
     return decorate
+
+
+def _refuse_a_second(manager: CacheManager, cache_type: str, prefix: str, function: Any) -> None:
+    """Functions that one function makes have one name, and see different variables: they need namespaces."""
+    if not getattr(function, "__closure__", None):
+        return
+    made = _MADE.setdefault(manager, {})
+    known = made.setdefault((cache_type, prefix), weakref.ref(function))
+    if known() is not function:
+        raise UsageError(
+            f"another {function.__qualname__} of this cache was made before, and sees other variables: "
+            "give each a namespace=… of its own"
+        )

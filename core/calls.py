@@ -84,8 +84,12 @@ class Calls(ABC):
             elif len(replies) == left and not future.done():
                 future.set_result(replies)
 
-        for command in commands:
-            self.post(command, take)
+        try:
+            for command in commands:
+                self.post(command, take)
+        except BaseException:
+            future.cancel()  # nobody will ask for what the first of them bring
+            raise
         if not commands:
             future.set_result(replies)
         return future
@@ -96,7 +100,13 @@ class Calls(ABC):
         Raises:
             LinkError: The server can't be reached or does not answer.
         """
-        futures = [self.send(command) for command in commands]
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            futures.extend(self.send(command) for command in commands)
+        except BaseException:
+            for future in futures:
+                future.cancel()  # nobody will ask for what it brings
+            raise
         replies = await asyncio.gather(*futures, return_exceptions=True)
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, ReplyError):

@@ -33,7 +33,6 @@ from pydantic import (
 )
 
 from stoker.core.addresses import check_redis_url
-from stoker.core.errors import UsageError
 from stoker.core.fields import mapping
 from stoker.core.keys import check_type_name
 from stoker.core.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
@@ -176,15 +175,6 @@ class CacheConfig(DiscreetModel):
             name: policy if mapping(policy) is None else {"ttl": default_ttl, **policy}
             for name, policy in types.items()
         }
-
-    def policy(self, cache_type: str) -> Policy:
-        """Return the policy of a type; raise `UsageError` if it is not configured."""
-        try:
-            return self.types[cache_type]
-        except KeyError:
-            raise UsageError(
-                f"there is no cache type {cache_type!r}; add it to `types`, or use {', '.join(self.types)}"
-            ) from None
 
 
 def _plain(policy: Any) -> Any:

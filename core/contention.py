@@ -201,6 +201,8 @@ class Contention:
     def _is_overtaken(self, flight: Flight, holder: Holder) -> bool:
         """Whether something that is known here has killed what the holder loads."""
         log = self._log
+        if holder.foreign:
+            return True
         if not holder.epoch or not log.epoch:
             return False
         if holder.born < log.history.swept:

@@ -83,6 +83,8 @@ class Flight:
     """When its loader started in this process, by the same clock."""
     wake: Callable[[], None] | None = None
     """Has it look again whether the load that it waits for is still worth waiting for."""
+    woken_at: tuple[int, int, int] | None = None
+    """What was known of the log when it was last woken: epoch, records, and what is kept."""
 
     def begin(self, epoch: int, born: int, known: int, kept: int) -> None:
         """Say where its result is born, and what was known when it began: it serves all who looked before."""
@@ -178,7 +180,10 @@ class Flights:
             Exception: Whatever the loader raises.
         """
         if flight.wake is not None:
-            flight.wake()  # this caller may know more of the log than it did
+            known = self._log.epoch, self._log.known, self._log.kept.total
+            if known != flight.woken_at:  # this caller knows more of the log than it did
+                flight.woken_at = known
+                flight.wake()
         loaded = await wait_for(flight.landed)
         if not loaded.void and self._may_serve(flight, loaded.tags, view):
             return loaded

@@ -65,7 +65,7 @@ class Keys:
 
     @property
     def fence(self) -> str:
-        """Beside the log: `<epoch>:<id>`, the epoch and the position below which commits are refused."""
+        """Beside the log: `<epoch>:<id>:<floor>`; commits born before the id are refused."""
         return f"{self.prefix}:fence:{{{self.log}}}" if self.clustered else f"{self.prefix}:fence"
 
     @property

@@ -10,10 +10,11 @@ the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,8 @@ class Holder:
     """The log's epoch for its process; 0 where the value doesn't say."""
     born: int
     """Where the log stood for its process when it took the lease: its load began there, or later."""
+    foreign: bool = False
+    """The value is none that a process of Stoker writes: nobody renews it, or tells of its end."""
 
 
 class Lease:
@@ -89,6 +92,7 @@ class Leases:
         self._renew = Script("renew_lease.lua")
         self._release = Script("release_lease.lua")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()
         self._owed: set[asyncio.Future[Any]] = set()
         self._refused_at = NEVER
 
@@ -124,19 +128,24 @@ class Leases:
             if seen is not None:
                 commands.append(("GETRANGE", self._keys.entry(cache_type, key), 0, HEADER_BYTES - 1))
         try:
-            replies = iter(await self._link.gather(commands))
-        except asyncio.CancelledError:
-            for lease in leases:
-                self.release(lease, stored=False)  # the server may have granted it
-            raise
+            asked = self._link.gather(commands)
         except LinkError:
             return [None] * len(leases)
         taken: list[Lease | Holder | None] = []
-        for lease, seen in zip(leases, keys.values(), strict=True):
-            reply = next(replies)
-            if seen is not None:
-                lease.changed = next(replies) != seen[:HEADER_BYTES]
-            taken.append(self._understand(lease, reply))
+        try:
+            replies = iter(await asked)
+            for lease, seen in zip(leases, keys.values(), strict=True):
+                reply = next(replies)
+                if seen is not None:
+                    lease.changed = next(replies) != seen[:HEADER_BYTES]
+                taken.append(self._understand(lease, reply))
+        except LinkError:
+            self._release_late(leases)
+            return [None] * len(leases)
+        except BaseException:
+            for lease in leases:
+                self.release(lease, stored=False)  # the server may have granted it
+            raise
         return taken
 
     async def take_over(
@@ -152,6 +161,7 @@ class Leases:
             self.release(lease, stored=False)
             raise
         except LinkError:
+            self._release_late([lease])
             return None
         except ReplyError as error:
             reply = error
@@ -166,6 +176,8 @@ class Leases:
 
     async def close(self) -> None:
         """Wait until what was given back has reached the server, as far as it answers."""
+        for task in self._late:
+            task.cancel()
         while self._owed or self._tasks:
             await asyncio.wait([*self._owed, *self._tasks])
 
@@ -188,9 +200,10 @@ class Leases:
     def _renew_later(self, lease: Lease) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() < lease.renewed_until:
-            lease.renewal = loop.call_later(
-                lease.seconds * RENEWED_AFTER, lambda: self._spawn(self._send_renewal(lease))
-            )
+            lease.renewal = loop.call_later(lease.seconds * RENEWED_AFTER, self._start_renewal, lease)
+
+    def _start_renewal(self, lease: Lease) -> None:
+        _ = self._spawn(self._send_renewal(lease))
 
     async def _send_renewal(self, lease: Lease) -> None:
         try:
@@ -217,10 +230,26 @@ class Leases:
 
         owed.add_done_callback(answered)
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)
+    def _release_late(self, leases: list[Lease]) -> None:
+        """Give back what was asked for and not answered: the server may grant it when it goes on."""
+
+        async def release() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(lease.seconds for lease in leases)):
+                    await self._link.wait_ready()
+                for lease in leases:
+                    self.release(lease, stored=False)
+
+        if leases:
+            task = self._spawn(release())
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _report(self, refusal: ReplyError | None) -> None:
         """A server that is full, or forbids it: every process loads for itself, and that is said once."""
@@ -243,4 +272,4 @@ def _holder(value: bytes) -> Holder:
     try:
         return Holder(value, int(epoch, 16), parse_position(born))
     except (ValueError, StokerError):
-        return Holder(value, 0, START)  # a stranger's; nothing is known of its load
+        return Holder(value, 0, START, foreign=True)

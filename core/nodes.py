@@ -120,10 +120,6 @@ class Nodes:
         """All of them, in a steady order."""
         return sorted(self._links.items(), key=lambda item: item[0])
 
-    def get(self, address: Address) -> NodeLink | None:
-        """The link to a server, if there is one."""
-        return self._links.get(address)
-
     def need(self, address: Address) -> NodeLink:
         """The link to a server.
 

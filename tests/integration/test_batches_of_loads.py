@@ -60,9 +60,9 @@ def counted(cache: CacheManager, *names: str) -> list[int]:
 async def test_all_that_is_missing_is_loaded_by_one_call(redis_server: RedisServer, prefix: str) -> None:
     shop = Shop()
     async with make_manager(redis_server, prefix, product={}) as cache:
-        assert await cache.get_or_load_many("product", "aba", shop.load_many) == products(1, "ab")
+        assert await cache.get_or_load_many("product", list("aba"), shop.load_many) == products(1, "ab")
         shop.price = 2
-        found = await cache.get_or_load_many("product", "dbca", shop.load_many)
+        found = await cache.get_or_load_many("product", list("dbca"), shop.load_many)
         assert found == {**products(2, "dc"), **products(1, "ab")}
         assert list(found) == ["d", "b", "c", "a"]
         assert shop.calls == [["a", "b"], ["c", "d"]]
@@ -307,7 +307,16 @@ async def test_a_view_takes_its_namespace_off_the_keys(redis_server: RedisServer
     shop = Shop()
     async with make_manager(redis_server, prefix, product={}) as cache:
         view = cache.cache("product", namespace="eu")
-        assert await view.get_or_load_many("ab", shop.load_many) == products(1, "ab")
-        assert await view.get_or_load_many("ab", shop.load_many) == products(1, "ab")
+        assert await view.get_or_load_many(list("ab"), shop.load_many) == products(1, "ab")
+        assert await view.get_or_load_many(list("ab"), shop.load_many) == products(1, "ab")
         assert shop.calls == [["a", "b"]]
         assert await cache.get("product", "eu:a", into=Product) == Product("a", 1)
+
+
+async def test_a_key_that_is_no_text_is_a_mistake(redis_server: RedisServer, prefix: str) -> None:
+    async def load(keys: list[str]) -> Any:
+        return dict.fromkeys(map(int, keys), "x")
+
+    async with make_manager(redis_server, prefix, product={}) as cache:
+        with pytest.raises(UsageError, match="no text"):
+            await cache.get_or_load_many("product", ["1"], load)

@@ -194,3 +194,19 @@ async def test_a_view_is_a_cache_by_key_alone(
 
 async def test_a_store_of_ones_own_is_a_cache_too() -> None:
     await check_cache(Dictionary())
+
+
+async def test_functions_made_by_one_function_need_namespaces(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+
+        def make(tenant: str, namespace: str | None = None) -> Any:
+            @cached(cache=cache, cache_type="page", namespace=namespace)
+            async def load(number: int) -> str:
+                return f"{tenant} {number}"
+
+            return load
+
+        first = make("a")
+        with pytest.raises(UsageError, match="namespace"):
+            make("b")
+        assert [await one(1) for one in (first, make("b", "b"), make("c", "c"))] == ["a 1", "b 1", "c 1"]

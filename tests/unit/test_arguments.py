@@ -49,6 +49,15 @@ class Model(BaseModel):
     x: int
 
 
+class Open(BaseModel, extra="allow"):
+    x: int
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
 class Text(str):
     __slots__ = ()
 
@@ -206,3 +215,25 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = ArgumentDigest(takes)
     assert len({digest((n,), {}) for n in itertools.chain(range(50), range(50))}) == 50
     assert len(digest._remembered) <= 10
+
+
+def test_fields_that_a_model_did_not_declare_count() -> None:
+    digest = ArgumentDigest(takes)
+    others: list[dict[str, int]] = [{}, {"y": 1}, {"y": 2}, {"z": 1}]
+    values = [Open.model_validate({"x": 1, **extra}) for extra in others]
+    assert len({digest((value,), {}) for value in values}) == len(values)
+
+
+def test_flags_without_a_name_are_told_apart() -> None:
+    digest = ArgumentDigest(takes)
+    values = [Rights(0), Rights.READ, Rights.WRITE, Rights.READ | Rights.WRITE, 0, 1, 2, 3]
+    assert len({digest((value,), {}) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize("value", ["x" * 256, b"x" * 256, 1 << 4096])
+def test_long_arguments_are_not_held(value: Any) -> None:
+    digest = ArgumentDigest(takes)
+    assert digest((value,), {}) == digest((value,), {})
+    assert not digest._remembered
+    assert digest(("short",), {})
+    assert len(digest._remembered) == 1

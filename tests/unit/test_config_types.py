@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from stoker.core.config import CacheConfig, RedisConfig
-from stoker.core.errors import UsageError
 from stoker.core.policy import BUILTIN_TYPES, Policy, WarmPolicy
 from tests.configuring import load_cache, problems
 
@@ -136,14 +135,6 @@ def test_types_that_are_no_mapping(tmp_path: Path, types: str) -> None:
 
     assert line.startswith("stoker.yaml:1: types: ")
     assert line.endswith("give `name: value` lines")
-
-
-def test_the_policy_of_a_type() -> None:
-    config = CacheConfig()
-
-    assert config.policy("session") is config.types["session"]
-    with pytest.raises(UsageError, match="no cache type 'sesion'"):
-        config.policy("sesion")
 
 
 @pytest.mark.parametrize("given", [{"types": None}, {"types": [1]}, {"types": {"a": 1}}, {"nope": 1}])
