@@ -110,7 +110,7 @@ def _is_small(args: tuple[Any, ...]) -> bool:
     """Whether arguments may be held for long: all are plain values, and short together."""
     size = 0
     for value in args:
-        kind = cast("type[Any]", type(value))
+        kind = cast("Any", type(value))
         if kind not in _FLAT:
             return False
         if kind is str or kind is bytes:
