@@ -47,11 +47,6 @@ class Reads(Parts):
             default: What a miss answers; a stored `None` is no miss.
             into: The type to decode into: a dataclass, a msgspec Struct, a pydantic model.
         """
-        return self._get(marks_here(), cache_type, key, default, into)
-
-    async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
-        policy = self.policy(cache_type)
-        counters = self.counters.of(cache_type)
         if cache_type in self._in_memory:
             try:
                 value = self.memory.hit(cache_type, key, into)
@@ -59,10 +54,16 @@ class Reads(Parts):
                 check_key(key)  # what can't be hashed is no key
                 raise
             if value is not MISSING:
+                counters = self.counters.of(cache_type)
                 counters.hits += 1
                 counters.memory_hits += 1
                 self.access.append((cache_type, key, None))
-                return value
+                return _given(value)
+        return self._get(marks_here(), cache_type, key, default, into)
+
+    async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
+        policy = self.policy(cache_type)
+        counters = self.counters.of(cache_type)
         self.access.append((cache_type, check_key(key), None))
         value = await self.storage.read(cache_type, key, into, policy, counters)
         if value is not MISSING:
@@ -243,3 +244,8 @@ def _each_once(keys: Iterable[str]) -> dict[str, None]:
         return dict.fromkeys([check_key(key) for key in keys])
     except TypeError:
         raise UsageError(f"keys are several texts, not {type(keys).__name__}") from None
+
+
+async def _given(value: Any) -> Any:
+    """A read that was answered when it was called."""
+    return value
