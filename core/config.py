@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from stoker.core.addresses import check_redis_url
+from stoker.core.errors import UsageError
 from stoker.core.fields import mapping
 from stoker.core.keys import check_type_name
 from stoker.core.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
@@ -175,6 +176,18 @@ class CacheConfig(DiscreetModel):
             name: policy if mapping(policy) is None else {"ttl": default_ttl, **policy}
             for name, policy in types.items()
         }
+
+    def policy(self, cache_type: str) -> Policy:
+        """Return the policy of a type.
+
+        Raises:
+            UsageError: It is not configured.
+        """
+        try:
+            return self.types[cache_type]
+        except KeyError:
+            known = ", ".join(sorted(self.types))
+            raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None
 
 
 def _plain(policy: Any) -> Any:

@@ -13,7 +13,7 @@ from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contention
 from stoker.core.counters import Counters
-from stoker.core.errors import ConfigError, UsageError
+from stoker.core.errors import ConfigError
 from stoker.core.follower import Follower
 from stoker.core.lease import Leases
 from stoker.core.linking import make_commits, make_keys, make_link, make_log
@@ -124,11 +124,7 @@ class Parts:
         Raises:
             UsageError: There is no such type.
         """
-        try:
-            return self.config.types[cache_type]
-        except KeyError:
-            known = ", ".join(sorted(self.config.types))
-            raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None
+        return self.config.policy(cache_type)
 
 
 def _for_what_there_is(config: CacheConfig) -> CacheConfig:

@@ -11,6 +11,7 @@ import pytest
 from stoker.core import CacheManager, Key, Tag
 from stoker.core.clock import boottime
 from stoker.core.follower import Follower
+from stoker.core.log import InvalidationLog
 from stoker.core.position import parse_position
 from stoker.core.sweep import sweep
 from tests.managers import make_manager
@@ -23,6 +24,7 @@ LONG = 3600.0
 
 @asynccontextmanager
 async def following(cache: CacheManager, bound: float = LONG) -> AsyncGenerator[Follower]:
+    assert isinstance(cache.log, InvalidationLog)
     follower = Follower(cache.log, cache.link, cache.keys, bound)
     follower.start()
     try:

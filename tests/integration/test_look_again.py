@@ -40,7 +40,11 @@ async def test_a_sweep_that_is_heard_of_before_the_answer_is_judged_brings_nothi
             time.sleep(0.05)
 
         loop = asyncio.get_running_loop()
-        cache.link.before_flush(lambda: loop.call_soon(sweep_meanwhile))
+
+        def sweep_soon() -> None:
+            loop.call_soon(sweep_meanwhile)
+
+        cache.link.before_flush(sweep_soon)
         assert await read() in ({}, None)
 
 
