@@ -51,7 +51,7 @@ class Log(ABC):
         self.ages = Ages()
         self.seen = START
         self.epoch_start = START
-        self.epochs_opened = 0
+        self.epochs_opened: int = 0
         self.version = 0
         self.proved = NEVER
         self.last_proved = NEVER
