@@ -57,8 +57,9 @@ class Parts:
         self._alone = not redis.enabled
         self.log = LocalLog() if self._alone else make_log(self.link, redis, self.keys, read_only=read_only)
         self.counters = Counters()
-        recorded = recording and not read_only and not self._alone
-        self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES if recorded else 0)
+        # Without a server nobody can be told which keys are hot; who only looks tells nothing.
+        counted = not read_only and not self._alone
+        self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES if counted else 0)
         self.tier = RedisTier(self.link, self.log, self.keys)
         commits = make_commits(self.link, self.log, self.keys)
         bounds = self.config.memory
@@ -74,7 +75,7 @@ class Parts:
         self._follower: Follower | None = None
         if bounds_of_age and isinstance(self.log, InvalidationLog):
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
-        self._recording = Recording(self) if recorded else None
+        self._recording = Recording(self) if recording and counted else None
         self._owner = next(_OWNERS)
 
     async def connect(self) -> bool:
