@@ -15,6 +15,7 @@ from stoker.core.errors import EntryError, LinkError
 from stoker.core.log import Log
 from stoker.core.memory import MISSING, MemoryTier
 from stoker.core.policy import Policy
+from stoker.core.position import START
 from stoker.core.tier import FETCH_BATCH, Answer, Lookup, RedisTier, State
 
 __all__ = ["MISSING", "Finding", "counted"]
@@ -47,7 +48,10 @@ class Finding:
         """Find an entry, and count how it stands."""
         if cache_type in self._in_memory:
             return await self._look_up_near(cache_type, key, policy, counters)
+        seen = self._log.seen
         answer = await self._ask(cache_type, key, policy, counters)
+        if isinstance(answer, bytes):
+            return Lookup(State.FRESH, answer, START, seen)
         return await self._look_up_by(answer, cache_type, key, policy, counters)
 
     async def read(self, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters) -> Any:

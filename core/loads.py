@@ -300,12 +300,10 @@ class Loads:
     def _is_alive(self, load: Load, lookup: Lookup) -> bool:
         """What was alive when it was looked up may have been killed while this load waited for its turn."""
         log, entry = self._log, lookup.entry
-        return (
-            entry is not None
-            and entry.epoch == log.epoch
-            and lookup.checked >= log.known_from
-            and not log.killer(load.cache_type, load.key, entry.tags, lookup.checked)
-        )
+        if entry is None or entry.epoch != log.epoch:
+            return False
+        since = max(lookup.checked, entry.born)
+        return since >= log.known_from and not log.killer(load.cache_type, load.key, entry.tags, since)
 
     def _tell_reload(self, load: Load, seconds: float) -> None:
         """The last step of the way from an event over its invalidation to the load that it made needful."""
