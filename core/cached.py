@@ -71,7 +71,7 @@ def cached(
         cache: A manager, or a view on one type of it.
         cache_type: The type that results are cached under; a view brings its own.
         ttl: Seconds that results are fresh; the type's where not given.
-        namespace: What keys begin with; the function's name where not given.
+        namespace: What keys begin with; the function's module and name where not given.
         key_params: The parameters that tell calls apart; all of them where not given.
         tags: Gives the tags of a result.
         version: Raise it when results of an older version of the function must not be used any more.
@@ -91,7 +91,7 @@ def cached(
     def decorate(function: Callable[P, Awaitable[R | NotModified]]) -> CachedFunction[P, R]:
         digest = ArgumentDigest(function, key_params)
         name = f"{function.__module__}.{function.__qualname__}"
-        short = begin + (function.__qualname__ if namespace is None else namespace)
+        short = begin + (name if namespace is None else namespace)
         prefix = f"{short}.v{version}{SEPARATOR}"
         if namespace is None:
             _refuse_a_second(manager, kind, prefix, function)
