@@ -42,7 +42,7 @@ class Background:
         while True:
             try:
                 await self._run()
-            except Exception:
+            except Exception:  # whatever it is, the work goes on
                 said = {"action": "background_error"}
                 logger.exception("action=background_error task=%s", self._name, extra=said)
             else:

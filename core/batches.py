@@ -123,7 +123,7 @@ class Batches:
     async def _fly(self, batch: Batch, own: Mapping[str, Flight]) -> None:
         try:
             await self._load(batch, own)
-        except BaseException as error:
+        except BaseException as error:  # a cancellation, too: whoever joined must hear of it
             for flight in own.values():
                 _land_error(flight, error)
             raise
@@ -218,7 +218,7 @@ class Batches:
         """Call the loader for keys, store what it has for them, and land their flights."""
         try:
             values, seconds = await self._ask(turn, flights)
-        except BaseException as error:
+        except BaseException as error:  # a cancellation, too: whoever joined must hear of it
             for flight in flights.values():
                 _land_error(flight, error)
             raise
@@ -249,7 +249,7 @@ class Batches:
             async with asyncio.timeout_at(turn.deadline):
                 values: Any = await batch.function(list(flights))
             _check(batch, values)
-        except Exception as error:
+        except Exception as error:  # somebody else's function: counted, and raised again
             counters.load_failures += 1
             for key in flights:
                 loads.failing.failed((batch.cache_type, key), policy.fail_safe_throttle)

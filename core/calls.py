@@ -103,7 +103,7 @@ class Calls(ABC):
         futures: list[asyncio.Future[Any]] = []
         try:
             futures.extend(self.send(command) for command in commands)
-        except BaseException:
+        except BaseException:  # a cancellation, too
             for future in futures:
                 future.cancel()  # nobody will ask for what it brings
             raise

@@ -136,7 +136,7 @@ class ClusterLink(JoiningLink):
         self._home = asking or self._owners[self._log_slot]
         try:
             await super()._open()
-        except BaseException:
+        except BaseException:  # a cancellation, too
             if asking is not None and self._asking == asking:
                 self._asking = None  # perhaps the log did not go there after all
             raise

@@ -182,7 +182,7 @@ class Contention:
         """The lease was free because a load has ended: give it back if that left a result."""
         try:
             lookup = await self._look(contender)
-        except BaseException:
+        except BaseException:  # a cancellation, too: nobody else would give it back
             self._leases.release(lease, stored=False)
             raise
         if lookup.state is State.FRESH:

@@ -10,7 +10,7 @@ from typing import Any
 from stoker.core.codec import decode_payload, decoder_of
 from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
-from stoker.core.entry import FLAG_NONE, HEADER_BYTES
+from stoker.core.entry import FLAG_NONE, header_length
 from stoker.core.errors import EntryError, LinkError
 from stoker.core.log import Log
 from stoker.core.memory import MISSING, MemoryTier
@@ -39,34 +39,33 @@ class Finding:
         self._memory = memory
         self._tier = tier
         self._counters = counters
-        self._in_memory = frozenset(name for name, policy in config.types.items() if policy.in_memory)
+        self.in_memory = frozenset(name for name, policy in config.types.items() if policy.in_memory)
         self._reads = 0
 
     # -- reading ----------------------------------------------------------------------------------
 
     async def look_up(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Lookup:
         """Find an entry, and count how it stands."""
-        if cache_type in self._in_memory:
+        if cache_type in self.in_memory:
             return await self._look_up_near(cache_type, key, policy, counters)
         seen = self._log.seen
         answer = await self._ask(cache_type, key, policy, counters)
-        if isinstance(answer, bytes):
-            return Lookup(State.FRESH, answer, START, seen)
-        return await self._look_up_by(answer, cache_type, key, policy, counters)
+        return await self._look_up_by(answer, seen, cache_type, key, policy, counters)
 
     async def read(self, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters) -> Any:
         """Return the value of a fresh entry, decoded as `into`; `MISSING` where there is none."""
-        if cache_type in self._in_memory:
+        if cache_type in self.in_memory:
             lookup = await self._look_up_near(cache_type, key, policy, counters)
         else:
+            seen = self._log.seen
             answer = await self._ask(cache_type, key, policy, counters)
-            # Byte 3 has the flags, 0 for MessagePack as it is; bytes 44 and 45 the length of the tags.
+            # Byte 3 has the flags: 0 for MessagePack as it is.
             if isinstance(answer, bytes) and not answer[3]:
                 try:
-                    return decoder_of(into)(answer[HEADER_BYTES + (answer[44] << 8 | answer[45]) :])
+                    return decoder_of(into)(answer[header_length(answer) :])
                 except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
                     pass
-            lookup = await self._look_up_by(answer, cache_type, key, policy, counters)
+            lookup = await self._look_up_by(answer, seen, cache_type, key, policy, counters)
         if lookup.state is not State.FRESH:
             return MISSING
         value = self.decode(lookup, into, policy, counters)
@@ -97,11 +96,11 @@ class Finding:
         return answer
 
     async def _look_up_by(
-        self, answer: Answer, cache_type: str, key: str, policy: Policy, counters: TypeCounters
+        self, answer: Answer, seen: int, cache_type: str, key: str, policy: Policy, counters: TypeCounters
     ) -> Lookup:
         """Find an entry by what the server answered; ask again if it could not be judged."""
         if isinstance(answer, bytes):
-            return Lookup(State.FRESH, answer)
+            return Lookup(State.FRESH, answer, START, seen)
         if answer is None:
             answer = await self._tier.fetch(cache_type, key, policy)
         return counted(answer, counters)
@@ -125,7 +124,7 @@ class Finding:
         lookup = await self._tier.fetch(cache_type, key, policy)
         if policy.in_memory:
             lookup = self._beside(cache_type, key, policy, lookup)
-        return lookup if lookup.state is State.FRESH else counted(lookup, counters)
+        return counted(lookup, counters)
 
     async def look_up_many(
         self, cache_type: str, keys: Sequence[str], policy: Policy, counters: TypeCounters
@@ -133,10 +132,7 @@ class Finding:
         """Find entries, in one round trip for all; count how they stand."""
         if not policy.in_memory:
             lookups = await self._tier.fetch_many(cache_type, keys, policy)
-            for lookup in lookups:
-                if lookup.state is not State.FRESH:
-                    counted(lookup, counters)
-            return lookups
+            return [counted(lookup, counters) for lookup in lookups]
         found = {key: held for key in keys if (held := self._memory.look_up(cache_type, key)) is not None}
         counters.memory_hits += len(found)
         missing = [key for key in dict.fromkeys(keys) if key not in found]
@@ -154,7 +150,7 @@ class Finding:
     ) -> dict[str, Any]:
         """Return the values of the keys that have a fresh one, decoded as `into`."""
         values: dict[str, Any] = {}
-        if cache_type in self._in_memory or self._tier.spread:
+        if cache_type in self.in_memory or self._tier.spread:
             lookups = await self.look_up_many(cache_type, keys, policy, counters)
             for key, lookup in zip(keys, lookups, strict=True):
                 self._read_into(values, key, lookup, into, policy, counters)
@@ -195,6 +191,12 @@ class Finding:
             if value is not MISSING:
                 values[key] = value
 
+    async def _look_up_strictly(self, cache_type: str, key: str, policy: Policy) -> Lookup:
+        """Find an entry where its type keeps it, as of now."""
+        if policy.in_redis:
+            return await self._tier.fetch(cache_type, key, policy)
+        return await self._look_up_here(cache_type, key, policy)
+
     async def _look_up_here(self, cache_type: str, key: str, policy: Policy) -> Lookup:
         """Find an entry of a type that is kept in memory alone, by a strict look at the log."""
         if await self._log.catch_up():
@@ -225,7 +227,7 @@ class Finding:
             counters.negative_hits += 1
             return None
         try:
-            payload = data[HEADER_BYTES + (data[44] << 8 | data[45]) :]
+            payload = data[header_length(data) :]
             return decode_payload(flags, payload, into, policy.max_entry)
         except EntryError as error:
             counters.undecodable += 1

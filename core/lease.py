@@ -142,7 +142,7 @@ class Leases:
         except LinkError:
             self._release_late(leases)
             return [None] * len(leases)
-        except BaseException:
+        except BaseException:  # a cancellation, too
             for lease in leases:
                 self.release(lease, stored=False)  # the server may have granted it
             raise

@@ -254,7 +254,7 @@ class Loads:
         try:
             async with asyncio.timeout_at(deadline):
                 value = await load.function(*load.args, **load.kwargs)
-        except Exception as error:
+        except Exception as error:  # somebody else's function: counted, and raised again
             counters.load_failures += 1
             self.failing.failed(load.name, policy.fail_safe_throttle)
             if load.behind:

@@ -82,7 +82,7 @@ class Item:
         if policy.memory_ttl is not None:
             left = min(left, boottime() + policy.memory_ttl)
         self.fresh_until = left
-        self.kept_until = left if policy.in_redis else left + max(policy.stale, policy.fail_safe)
+        self.kept_until = left if policy.in_redis else left + policy.kept_stale
 
 
 class MemoryTier:

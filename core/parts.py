@@ -70,7 +70,7 @@ class Parts:
         self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
         self.serving = Serving(self.storage, self._loads)
-        self._in_memory = frozenset(name for name, policy in self.config.types.items() if policy.in_memory)
+        self._in_memory = self.storage.in_memory
         bounds_of_age = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
         self._follower: Follower | None = None
         if bounds_of_age and isinstance(self.log, InvalidationLog):

@@ -180,6 +180,11 @@ class Policy(Model):
         return "redis" in self.tiers
 
     @property
+    def kept_stale(self) -> float:
+        """Seconds that an entry is kept after its TTL: to be served stale, or when its loader fails."""
+        return max(self.stale, self.fail_safe)
+
+    @property
     def outage_seconds(self) -> float:
         """How long memory may serve on its own while the server is away."""
         if self.on_outage is None:

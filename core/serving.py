@@ -228,7 +228,7 @@ def may_answer(lookup: Lookup, policy: Policy) -> bool:
     if entry is None:
         return False
     if lookup.state is State.STALE:
-        return _overdue(entry) <= max(policy.stale, policy.fail_safe)
+        return _overdue(entry) <= policy.kept_stale
     return lookup.state is State.DEAD and policy.serve_dead_on_error and _overdue(entry) <= policy.fail_safe
 
 

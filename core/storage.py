@@ -109,10 +109,14 @@ class Storage(Finding):
             self._counters.of(cache_type).sets += 1
             return True
         if not told:
-            self._memory.remove(cache_type, key)
-            self._counters.of(cache_type).sets_refused += 1
-            return False
+            return self._refuse(cache_type, key)
         return self._conclude(cache_type, key, value, entry, commit, policy, told)
+
+    def _refuse(self, cache_type: str, key: str) -> bool:
+        """Count a store that others could not be told of; what is in memory here goes, too."""
+        self._memory.remove(cache_type, key)
+        self._counters.of(cache_type).sets_refused += 1
+        return False
 
     def _conclude(
         self,
@@ -146,9 +150,7 @@ class Storage(Finding):
         epoch = self._log.epoch
         told = await self._log.tell(Key(cache_type, key))
         if not told:
-            self._memory.remove(cache_type, key)
-            self._counters.of(cache_type).sets_refused += 1
-            return False
+            return self._refuse(cache_type, key)
         return await self.store(cache_type, key, value, tags, epoch, told, ttl=ttl)
 
     async def store_if_absent(
@@ -166,10 +168,7 @@ class Storage(Finding):
 
         Where epoch and position are given at which it was born, it is stamped so: it may be dead at once.
         """
-        if not policy.in_redis:
-            lookup = await self._look_up_here(cache_type, key, policy)
-        else:
-            lookup = await self._tier.fetch(cache_type, key, policy)
+        lookup = await self._look_up_strictly(cache_type, key, policy)
         if lookup.state in {State.FRESH, State.UNREACHABLE}:
             return False
         there = lookup.data
@@ -206,7 +205,7 @@ class Storage(Finding):
             tags: Tags of all of them, encoded.
             ttl: Seconds they are fresh, where they differ from the type's.
         """
-        policy, counters = self._config.types[cache_type], self._counters.of(cache_type)
+        policy = self._config.types[cache_type]
         vouched = [key for key in values if births[key] is None] if policy.in_memory else []
         epoch = self._log.epoch
         # Other processes may have these in memory: one record tells of all.
@@ -216,8 +215,7 @@ class Storage(Finding):
             birth, condition = births[key], ALWAYS
             if birth is None and policy.in_memory:
                 if not told:
-                    self._memory.remove(cache_type, key)
-                    counters.sets_refused += 1
+                    self._refuse(cache_type, key)
                     continue
                 birth = epoch, told
             elif birth is None:
@@ -271,17 +269,14 @@ class Storage(Finding):
     async def touch(self, cache_type: str, key: str, policy: Policy, seconds: float) -> bool:
         """Give a fresh entry another time to live, in place; say whether there was one."""
         counters = self._counters.of(cache_type)
-        if not policy.in_redis:
-            lookup = await self._look_up_here(cache_type, key, policy)
-        else:
-            lookup = await self._tier.fetch(cache_type, key, policy)
+        lookup = await self._look_up_strictly(cache_type, key, policy)
         entry = lookup.entry
         if lookup.state is not State.FRESH or entry is None:
             counted(lookup, counters)
             return False
         before, after = entry.fresh_until_ms, int((time.time() + seconds) * 1000)
         if policy.in_redis:
-            kept_ms = int((seconds + max(policy.stale, policy.fail_safe)) * 1000)
+            kept_ms = int((seconds + policy.kept_stale) * 1000)
             if not await self._tier.touch(cache_type, key, lookup.data, after, kept_ms):
                 return False
         if policy.in_memory:
@@ -310,7 +305,7 @@ class Storage(Finding):
     @staticmethod
     def _kept_ms(policy: Policy, entry: Entry) -> int:
         """Milliseconds after which the server drops an entry: when it may not even be served stale."""
-        return entry.fresh_until_ms - entry.created_ms + int(max(policy.stale, policy.fail_safe) * 1000)
+        return entry.fresh_until_ms - entry.created_ms + int(policy.kept_stale * 1000)
 
     @staticmethod
     def _seconds(policy: Policy, value: Any, ttl: float | None) -> float:

@@ -223,9 +223,9 @@ class RedisTier:
     async def fetch_stored(
         self, cache_type: str, keys: Sequence[str], policy: Policy
     ) -> tuple[Sequence[bytes | None] | State, int]:
-        """Fetch stored forms in one round trip, to be judged at once.
+        """Fetch stored forms in one round trip, to be judged at once, or say why there are none to be had.
 
-        Returns them, or why there are none to be had; and the position up to which the log was known before.
+        The other part of the answer is the position up to which the log was known before.
         """
         log, begin = self._log, self._keys.entry(cache_type, "")[:-1]
         names = [f"{begin}{key}}}" for key in keys]
@@ -273,6 +273,7 @@ class RedisTier:
         if self._log.version != self._learnt:
             self._learn()
         current, alive_from, starts = self._epoch, self._alive_from, list[int]()
+        # As `is_plainly_fresh`, whose call for each entry would cost a batch a twentieth of its speed.
         for data in stored:
             start = 0
             if data is not None and len(data) >= HEADER_BYTES:
@@ -326,10 +327,9 @@ class RedisTier:
         name = self._keys.entry(cache_type, key)
         fresh = fresh_until_ms.to_bytes(8)
         try:
-            done = await self._touch.run(self._link, [name], seen[:FROZEN_BYTES], fresh, max(1, ttl_ms))
+            return bool(await self._touch.run(self._link, [name], seen[:FROZEN_BYTES], fresh, max(1, ttl_ms)))
         except (LinkError, ReplyError):
             return False
-        return bool(done)
 
     async def unlink(self, cache_type: str, keys: Sequence[str]) -> int:
         """Give entries' memory back, and that of counters of their names; say how many were there."""
