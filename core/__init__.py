@@ -19,6 +19,7 @@ from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
+from stoker.core.old_entries import OldEntries, OldEntry
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
@@ -37,6 +38,8 @@ __all__ = [
     "Everything",
     "Key",
     "NotModified",
+    "OldEntries",
+    "OldEntry",
     "Pattern",
     "Policy",
     "Previous",

@@ -81,6 +81,8 @@ class Flight:
     """By the event loop's clock."""
     loading_since: float = NEVER
     """When its loader started in this process, by the same clock."""
+    fresh_at_most: float | None = None
+    """Seconds that its result is fresh at most, where its loader says so."""
     wake: Callable[[], None] | None = None
     """Has it look again whether the load that it waits for is still worth waiting for."""
     woken_at: tuple[int, int, int] | None = None

@@ -121,6 +121,10 @@ class Keys:
         """SCAN pattern over the computed hit rates of all types."""
         return f"{glob_escape(self.prefix)}:rate:*"
 
+    def switch(self, names: str) -> str:
+        """When old entries began to be read (a string with a TTL), by a digest of their names."""
+        return f"{self.prefix}:switch:{names}"
+
     @property
     def paused(self) -> str:
         """The types whose warming is paused (a hash of type to reason, as many as types)."""

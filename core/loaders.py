@@ -174,6 +174,11 @@ def find_by_function(function: LoadFunction) -> Loader | None:
         return None
 
 
+def stand_for(function: LoadFunction, registered: LoadFunction) -> None:
+    """Let a function that calls a registered loader bring that loader's tags, TTL and recipe to a read."""
+    _by_function[function] = _by_function[registered]
+
+
 def is_conditional(function: LoadFunction) -> bool:
     """Whether a function is annotated to return `NotModified`, beside its values."""
     plain = _plain_function(function)

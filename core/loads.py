@@ -19,7 +19,7 @@ from stoker.core.errors import UsageError
 from stoker.core.failing import FailingLoaders
 from stoker.core.flights import Flight, Flights, Loaded
 from stoker.core.lease import Lease
-from stoker.core.loaders import Loader, is_conditional, returned_by
+from stoker.core.loaders import Loader, LoadFunction, is_conditional, returned_by
 from stoker.core.log import Log
 from stoker.core.pacing import Pacing
 from stoker.core.policy import Policy
@@ -32,7 +32,9 @@ from stoker.core.tier import Lookup, State
 logger = logging.getLogger(__name__)
 
 #: The loads whose loaders this task runs in: one that waits for itself would wait for ever.
-_loading: ContextVar[tuple[tuple[Loads, Flight], ...]] = ContextVar("stoker_loading", default=())
+_loading: ContextVar[tuple[tuple[Loads, Flight, LoadFunction], ...]] = ContextVar(
+    "stoker_loading", default=()
+)
 
 #: While another process refreshes a key, this one leaves it alone for so many seconds, then looks again.
 ELSEWHERE_SECONDS = 0.5
@@ -101,7 +103,7 @@ class Loads:
             UsageError: The caller is the loader of this very key, or is called by it.
             Exception: Whatever the loader raises.
         """
-        for loads, flight in _loading.get():
+        for loads, flight, _ in _loading.get():
             if loads is not self or (flight.cache_type, flight.key) != load.name or flight.landed.done():
                 continue
             raise UsageError(
@@ -249,7 +251,7 @@ class Loads:
         counters.loads += 1
         counters.warm_loads += load.warms
         counters.early_refreshes += load.behind and lookup is not None and lookup.state is State.FRESH
-        _loading.set((*_loading.get(), (self, flight)))
+        _loading.set((*_loading.get(), (self, flight, load.function)))
         began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
@@ -272,7 +274,7 @@ class Loads:
                 value, spec.tags if spec else None, load.cache_type, spec.name if spec else "", counters
             )
         stored = tags is not None and await self.store(
-            load.cache_type, load.key, value, tags, flight, ttl=spec.ttl if spec else None
+            load.cache_type, load.key, value, tags, flight, ttl=_ttl_of(flight, spec, policy)
         )
         if load.killer:
             self._tell_reload(load, seconds)
@@ -321,6 +323,20 @@ class Loads:
                 "seconds": round(seconds, 6),
             },
         )
+
+
+def flight_of(function: LoadFunction) -> Flight | None:
+    """The load that this task calls a loader for, if it is this one; None where it is called elsewhere."""
+    under_way = _loading.get()
+    return under_way[-1][1] if under_way and under_way[-1][2] is function else None
+
+
+def _ttl_of(flight: Flight, spec: Loader | None, policy: Policy) -> float | None:
+    """Seconds that a result is fresh, where that is not what its type says."""
+    given = spec.ttl if spec else None
+    if flight.fresh_at_most is None:
+        return given
+    return min(flight.fresh_at_most, policy.ttl if given is None else given)
 
 
 def head_of(lookup: Lookup) -> bytes:

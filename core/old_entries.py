@@ -1,0 +1,331 @@
+"""Entries that an older cache wrote, read where Stoker has none yet: a switch need not start cold.
+
+```python
+old = OldEntries(cache, "shop:{key}", until=datetime(2026, 12, 1, tzinfo=UTC))
+load = old.before(load_product)  # once
+product = await cache.get_or_load("product", "42", load, 42)
+```
+
+The promise of the invalidation log holds for them, too. When they were written is not known, so each counts
+as written before *the switch*: the moment at which the first process with `OldEntries` looked at the log. It
+is taken only if the log is known from there on, in the same epoch, and names nothing of it; and it is fresh
+no longer than the type's TTL from the switch. What is taken is removed, so nothing is taken twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast
+
+from stoker.core.codec import decode_payload
+from stoker.core.config import RedisConfig
+from stoker.core.entry import encode_tags, make_flags
+from stoker.core.errors import EntryError, LinkError, UsageError
+from stoker.core.keys import check_key
+from stoker.core.link import Link
+from stoker.core.linking import make_link
+from stoker.core.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
+from stoker.core.loads import flight_of
+from stoker.core.manager import CacheManager
+from stoker.core.policy import Policy
+from stoker.core.switch import SwitchNote
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Decode = Literal["json", "zlib", "text", "bytes"] | Callable[[bytes], Any]
+
+_JSON = make_flags("json", "none", is_none=False)
+_NOTHING: Any = object()
+
+
+class OldEntry(NamedTuple):
+    """What the older cache had."""
+
+    value: Any
+    seconds: float
+    """For so long it may be fresh."""
+    tags: tuple[str, ...]
+    """Its tags, where a function was given that tells them."""
+
+
+@dataclass(slots=True)
+class OldEntryCounts:
+    """What became of old entries in this process."""
+
+    taken: int = 0
+    """Taken over."""
+    absent: int = 0
+    """Not there, or their server could not be asked."""
+    refused: int = 0
+    """Invalidated since the switch, or the log does not say whether they were."""
+    undecodable: int = 0
+    """Not of the form that was said, not of the loader's type, or larger than the type's `max_entry`."""
+
+
+class OldEntries:
+    """Reads entries of an older cache, before a loader is called.
+
+    Args:
+        manager: The cache that takes them over.
+        names: The older cache's names in Redis: a text in which `{key}` and `{type}` stand for Stoker's, or a
+            function of the loader's arguments.
+        until: A moment, with its time zone, after which nobody asks for them any more, at no cost.
+        decode: How their bytes become values: `json`; `zlib`, JSON that may be compressed so; `text`;
+            `bytes`; or a function of the bytes, which may raise what it likes. Nothing is ever unpickled.
+        url: Where they are, if not on the manager's server and in its database.
+        keep: Leave what was taken where it is: for readers that are still on the older cache.
+
+    Raises:
+        UsageError: An argument can't be used.
+    """
+
+    def __init__(
+        self,
+        manager: CacheManager,
+        names: str | Callable[..., str],
+        *,
+        until: datetime,
+        decode: Decode = "json",
+        url: str | None = None,
+        keep: bool = False,
+    ) -> None:
+        if isinstance(names, str) and "{key}" not in names:
+            raise UsageError(f"names: {names!r} has no {{key}} in it: all entries would have one name")
+        if until.tzinfo is None:
+            raise UsageError("until: a moment needs its time zone: datetime(…, tzinfo=UTC)")
+        if not callable(decode) and decode not in {"json", "zlib", "text", "bytes"}:
+            raise UsageError(f"decode: 'json', 'zlib', 'text', 'bytes' or a function, not {decode!r:.40}")
+        if url is None and not manager.config.redis.enabled:
+            raise UsageError("url: this cache has no server of its own: say where the old entries are")
+        self.counts = OldEntryCounts()
+        self._manager = manager
+        self._names = names
+        self._until = until.timestamp()
+        self._decode = decode
+        self._keep = keep
+        self._own_link = None if url is None else _link_to(url, manager)
+        self._note = SwitchNote(manager, self._id(), self._until)
+        self._standing: dict[LoadFunction, LoadFunction] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether `until` has passed."""
+        return time.time() >= self._until
+
+    async def close(self) -> None:
+        """Close the connection to `url`; where none was given there is nothing to close."""
+        if self._own_link is not None:
+            await self._own_link.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def before(self, load: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        """Return a loader that looks for an old entry first, and calls `load` where there is none to take.
+
+        It is for `get_or_load` and `read`, and keeps tags and TTL of a registered loader. Called elsewhere,
+        it is `load`. Make it once, not for each read.
+        """
+        known: Any = self._standing.get(load)
+        if known is not None:
+            return cast("Callable[P, Awaitable[R]]", known)
+        spec = find_by_function(load)
+        tags = None if spec is None else spec.tags
+
+        @wraps(load)
+        async def load_old(*args: P.args, **kwargs: P.kwargs) -> R:
+            flight = None if self.over else flight_of(load_old)
+            if flight is not None:
+                name = None if isinstance(self._names, str) else self._names(*args, **kwargs)
+                found = await self.take(
+                    flight.cache_type, flight.key, name=name, into=returned_by(load), tags=tags
+                )
+                if found is not None:
+                    flight.fresh_at_most = found.seconds
+                    value: R = found.value
+                    return value
+            return await load(*args, **kwargs)
+
+        if spec is not None:  # of these there are few, and they stay
+            stand_for(load_old, load)
+            self._standing[load] = load_old
+        return load_old
+
+    async def get(
+        self,
+        cache_type: str,
+        key: str,
+        default: Any = None,
+        *,
+        into: Any = Any,
+        name: str | None = None,
+        tags: TagFunction | None = None,
+    ) -> Any:
+        """`CacheManager.get`; on a miss the old entry, which is stored, or `default`.
+
+        For *get, miss, compute, set*, and for sessions. The miss leaves its mark, as always.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            default: What is answered where neither cache has anything.
+            into: The type to decode into.
+            name: The old entry's name, where `names` can't be told from the key.
+            tags: Gives the tags of an old value.
+
+        Raises:
+            UsageError: The key can't be used, or has no name.
+        """
+        value = await self._manager.get(cache_type, key, _NOTHING, into=into)
+        if value is not _NOTHING:
+            return value
+        found = None if self.over else await self.take(cache_type, key, name=name, into=into, tags=tags)
+        if found is None:
+            return default
+        value, seconds, tagged = found
+        if await self._manager.set(cache_type, key, value, ttl=seconds, tags=tagged, if_absent=True):
+            return value
+        return await self._manager.get(cache_type, key, value, into=into)  # somebody was faster
+
+    async def take(
+        self,
+        cache_type: str,
+        key: str,
+        *,
+        name: str | None = None,
+        into: Any = Any,
+        tags: TagFunction | None = None,
+    ) -> OldEntry | None:
+        """Take an old entry over: return it, and remove it; None where there is none that may be used.
+
+        Storing it is the caller's; `before` and `get` do that.
+
+        Args:
+            cache_type: Its type here.
+            key: Its key here.
+            name: Its name there, where `names` can't be told from the key.
+            into: The type to decode into.
+            tags: Gives the tags of its value: one that was invalidated since the switch refuses it.
+
+        Raises:
+            UsageError: The key can't be used, or has no name.
+        """
+        policy, name = self._manager.policy(cache_type), self._name(cache_type, check_key(key), name)
+        if self.over or (switch := await self._note.find()) is None:
+            return None
+        left = switch.at + policy.ttl - time.time()
+        if left <= 0:
+            return None  # whatever there is, is older than the type's entries get
+        found = await self._fetch(name, policy)
+        if found is None:
+            self.counts.absent += 1
+            return None
+        data, seconds = found
+        try:
+            value = self._decoded(data, into, policy)
+            tagged = encode_tags(() if tags is None else tags(value))
+        except Exception as error:  # noqa: BLE001  users' functions raise what they like
+            self._count_undecodable(cache_type, error)
+            return None
+        if not self._note.spares(cache_type, key, tagged, switch, policy):
+            self.counts.refused += 1
+            return None
+        self.counts.taken += 1
+        self._remove(name)
+        return OldEntry(
+            value, left if seconds is None else min(seconds, left), tuple(tag.decode() for tag in tagged)
+        )
+
+    # -- the older cache --------------------------------------------------------------------------
+
+    def _name(self, cache_type: str, key: str, name: str | None) -> str:
+        if name is not None:
+            return name
+        if not isinstance(self._names, str):
+            raise UsageError("name: which old entry? `names` is a function of a loader's arguments")
+        return self._names.replace("{type}", cache_type).replace("{key}", key)
+
+    async def _link(self) -> Link:
+        if self._own_link is None:
+            return self._manager.link
+        if not self._own_link.connections:
+            await self._own_link.connect()
+        return self._own_link
+
+    async def _fetch(self, name: str, policy: Policy) -> tuple[bytes, float | None] | None:
+        """The bytes of an old entry, one more than it may have at most, and the seconds it has left."""
+        try:
+            link = await self._link()
+            data, left_ms = await link.calls([("GETRANGE", name, 0, policy.max_entry), ("PTTL", name)])
+        except LinkError:
+            return None
+        if not isinstance(data, bytes) or not data or not isinstance(left_ms, int) or left_ms in {-2, 0}:
+            return None  # absent, of another kind, or gone in between
+        return data, None if left_ms < 0 else left_ms / 1000
+
+    def _remove(self, name: str) -> None:
+        if self._keep:
+            return
+        link = self._own_link or self._manager.link
+        with contextlib.suppress(LinkError):  # else it expires by itself
+            link.post(("UNLINK", name), _ignore)
+
+    def _decoded(self, data: bytes, into: Any, policy: Policy) -> Any:
+        most = policy.max_entry
+        if len(data) > most:
+            raise EntryError(f"more than {most} bytes")
+        if callable(self._decode):
+            return self._decode(data)
+        if self._decode == "bytes":
+            return data
+        if self._decode == "text":
+            return data.decode()
+        if self._decode == "zlib" and data[:1] == b"\x78":  # no JSON begins so
+            expander = zlib.decompressobj()
+            data = expander.decompress(data, most)
+            if not expander.eof:
+                raise EntryError(f"cut off, or decompresses to more than {most} bytes")
+        return decode_payload(_JSON, data, into, most)
+
+    def _count_undecodable(self, cache_type: str, error: Exception) -> None:
+        self.counts.undecodable += 1
+        self._manager.counters.of(cache_type).undecodable += 1
+        if self.counts.undecodable == 1:
+            logger.warning(
+                "action=old_entry_undecodable cache_type=%s reason=%.200s",
+                cache_type,
+                error,
+                extra={"action": "old_entry_undecodable"},
+            )
+
+    def _id(self) -> str:
+        names: Any = self._names
+        text = names if isinstance(names, str) else f"{names.__module__}.{names.__qualname__}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _link_to(url: str, manager: CacheManager) -> Link:
+    ours = manager.config.redis
+    there = RedisConfig(url=url, connect_timeout=ours.connect_timeout, timeout=ours.timeout)
+    return make_link(there, manager.keys)
+
+
+def _ignore(_reply: Any) -> None:
+    """It was there, or it was gone."""
