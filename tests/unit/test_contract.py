@@ -1,0 +1,316 @@
+"""The contract of stores: a right store keeps it, and each way to break it is found out by its rule."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from unittest import SkipTest
+
+import pytest
+
+from stoker.core import CacheInterface
+from stoker.core.testing import CacheContract, FailureContract
+from tests.stores import DictStore, Shelf
+
+
+class TestDictStore(CacheContract, FailureContract):
+    """Somebody's own store, with a clock that the tests set: none of them waits."""
+
+    store: type[DictStore] = DictStore
+
+    async def make(self, namespace: str) -> CacheInterface:
+        if not hasattr(self, "shelf"):
+            self.shelf = Shelf()
+        return self.store(self.shelf, namespace)
+
+    async def elapse(self, seconds: float) -> None:
+        self.shelf.now += seconds
+
+    async def break_down(self, cache: CacheInterface) -> None:
+        self.shelf.down = True
+
+
+# -- one store for each rule, wrong in one way ----------------------------------------------------
+
+
+class MissesRaise(DictStore):
+    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        return await super().get(key, None, into=into)
+
+
+class KeepsTexts(DictStore):
+    async def set(self, key: str, value: Any, **options: Any) -> bool:
+        return await super().set(key, str(value) if isinstance(value, bool) else value, **options)
+
+
+class NoneIsAbsent(DictStore):
+    def found(self, key: str) -> tuple[Any, float | None] | None:
+        entry = super().found(key)
+        return None if entry is None or entry[0] is None else entry
+
+
+class DecodesBytes(DictStore):
+    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        value = await super().get(key, default, into=into)
+        return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+class CutsLargeValues(DictStore):
+    async def set(self, key: str, value: Any, **options: Any) -> bool:
+        return await super().set(key, value[:65_536] if isinstance(value, str) else value, **options)
+
+
+class IgnoresInto(DictStore):
+    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        return await super().get(key, default)
+
+
+class FoldsCase(DictStore):
+    def name(self, key: str) -> str:
+        return super().name(key).lower()
+
+
+class KeepsTheFirst(DictStore):
+    async def set(self, key: str, value: Any, **options: Any) -> bool:
+        options["if_absent"] = True
+        await super().set(key, value, **options)
+        return True
+
+
+class RefusesTags(DictStore):
+    async def set(self, key: str, value: Any, *, tags: Iterable[str] = (), **options: Any) -> bool:
+        return not list(tags) and await super().set(key, value, **options)
+
+
+class CountsDeletesAlways(DictStore):
+    async def delete(self, key: str) -> int:
+        await super().delete(key)
+        return 1
+
+
+class ClearsTen(DictStore):
+    async def clear(self) -> bool:
+        for name in [name for name in self.shelf.entries if name.startswith(self.begin)][:10]:
+            del self.shelf.entries[name]
+        return True
+
+
+class ClearsEverybody(DictStore):
+    async def clear(self) -> bool:
+        self.shelf.entries.clear()
+        return True
+
+
+class NeverExpires(DictStore):
+    def is_over(self, ends: float | None) -> bool:
+        return False
+
+
+class TellsTheFirstTtl(DictStore):
+    async def ttl(self, key: str) -> float | None:
+        return 1_000_000.0 if self.found(key) else None
+
+
+class KeepsTheFirstTtl(DictStore):
+    async def set(self, key: str, value: Any, *, ttl: float | None = None, **options: Any) -> bool:
+        entry = self.found(key)
+        stored = await super().set(key, value, ttl=ttl, **options)
+        if entry is not None and stored:
+            self.shelf.entries[self.name(key)] = value, entry[1]
+        return stored
+
+
+class ExpiresNothing(DictStore):
+    async def expire(self, key: str, ttl: float) -> bool:
+        return self.found(key) is not None
+
+
+class Revives(DictStore):
+    async def expire(self, key: str, ttl: float) -> bool:
+        entry = self.shelf.entries.get(self.name(key))
+        if entry is not None:
+            self.shelf.entries[self.name(key)] = entry[0], self.ends(ttl)
+        return entry is not None
+
+
+class TakesAnyTtl(DictStore):
+    def check(self, ttl: float | None) -> None:
+        pass
+
+
+class IgnoresIfAbsent(DictStore):
+    async def set(self, key: str, value: Any, *, if_absent: bool = False, **options: Any) -> bool:
+        return await super().set(key, value, **options)
+
+
+class FillsGaps(DictStore):
+    async def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+        return {key: await self.get(key, into=into) for key in keys}
+
+
+class ForgetsTheTtlOfMany(DictStore):
+    async def set_many(
+        self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()
+    ) -> int:
+        return await super().set_many(values, tags=tags)
+
+
+class CountsKeysNotEntries(DictStore):
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        named = list(keys)
+        await super().delete_many(named)
+        return len(named)
+
+
+class NeverKeepsLoads(DictStore):
+    async def get_or_load(
+        self, key: str, load: Callable[..., Awaitable[Any]], /, *args: Any, **kw: Any
+    ) -> Any:
+        return await load(*args, **kw)
+
+
+class KeepsNoLoadedNone(DictStore):
+    async def get_or_load(
+        self, key: str, load: Callable[..., Awaitable[Any]], /, *args: Any, **kw: Any
+    ) -> Any:
+        value = await self.get(key)
+        if value is None:
+            value = await load(*args, **kw)
+            await self.set(key, value)
+        return value
+
+
+class SwallowsErrors(DictStore):
+    async def get_or_load(
+        self, key: str, load: Callable[..., Awaitable[Any]], /, *args: Any, **kw: Any
+    ) -> Any:
+        try:
+            return await super().get_or_load(key, load, *args, **kw)
+        except LookupError:
+            return None
+
+
+class BeginsAtOne(DictStore):
+    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+        value = await super().increment(key, by, ttl=ttl)
+        return None if value is None else value + 1
+
+
+class CountsForEver(DictStore):
+    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+        return await super().increment(key, by)
+
+
+class ReadsThenWrites(DictStore):
+    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+        value, ends = self.shelf.counters.get(self.name(key), (0, None))
+        await asyncio.sleep(0)
+        self.shelf.counters[self.name(key)] = value + by, ends
+        return value + by
+
+
+class LooksThenSets(DictStore):
+    async def set(self, key: str, value: Any, *, if_absent: bool = False, **options: Any) -> bool:
+        if if_absent and self.found(key) is not None:
+            return False
+        await asyncio.sleep(0)
+        return await super().set(key, value, **options)
+
+
+class RaisesInTrouble(DictStore):
+    def found(self, key: str) -> tuple[Any, float | None] | None:
+        if self.shelf.down:
+            raise ConnectionError("the shelf has fallen")
+        return super().found(key)
+
+
+BROKEN: dict[str, type[DictStore]] = {
+    "test_what_is_not_there_is_a_miss": MissesRaise,
+    "test_values_come_back_as_they_were": KeepsTexts,
+    "test_none_is_a_value": NoneIsAbsent,
+    "test_bytes_stay_bytes": DecodesBytes,
+    "test_large_values_are_kept_whole": CutsLargeValues,
+    "test_values_come_back_as_the_type_that_is_asked_for": IgnoresInto,
+    "test_keys_are_apart": FoldsCase,
+    "test_a_set_replaces_what_was_there": KeepsTheFirst,
+    "test_tags_change_nothing_for_a_read": RefusesTags,
+    "test_delete_forgets_one_key": CountsDeletesAlways,
+    "test_clear_forgets_all": ClearsTen,
+    "test_namespaces_are_apart": ClearsEverybody,
+    "test_a_value_ends_with_its_ttl": NeverExpires,
+    "test_ttl_tells_the_seconds_left": TellsTheFirstTtl,
+    "test_a_set_brings_its_own_ttl": KeepsTheFirstTtl,
+    "test_expire_gives_another_ttl": ExpiresNothing,
+    "test_expire_revives_nothing": Revives,
+    "test_a_ttl_that_is_none_is_refused": TakesAnyTtl,
+    "test_a_set_if_absent_stores_only_then": IgnoresIfAbsent,
+    "test_get_many_answers_what_is_there": FillsGaps,
+    "test_set_many_stores_all": ForgetsTheTtlOfMany,
+    "test_delete_many_says_how_many_went": CountsKeysNotEntries,
+    "test_a_miss_is_loaded_and_kept": NeverKeepsLoads,
+    "test_a_loaded_none_is_kept": KeepsNoLoadedNone,
+    "test_what_a_loader_raises_is_the_callers": SwallowsErrors,
+    "test_a_counter_begins_at_nought": BeginsAtOne,
+    "test_a_counter_ends_with_its_ttl_or_a_delete": CountsForEver,
+    "test_no_increment_is_lost": ReadsThenWrites,
+    "test_of_many_who_set_if_absent_one_does": LooksThenSets,
+    "test_trouble_is_a_miss": RaisesInTrouble,
+}
+
+
+def rules() -> dict[str, Callable[[Any], None]]:
+    return {
+        name: member
+        for name, member in inspect.getmembers(TestDictStore, inspect.isfunction)
+        if name.startswith("test_")
+    }
+
+
+def test_each_rule_has_a_store_that_breaks_it() -> None:
+    assert set(BROKEN) == set(rules())
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_store_is_found_out(name: str) -> None:
+    contract = TestDictStore()
+    contract.store = BROKEN[name]
+    with pytest.raises((AssertionError, ConnectionError)):
+        rules()[name](contract)
+
+
+def test_a_store_says_what_it_can_not() -> None:
+    class Modest(TestDictStore):
+        binary = False
+        namespaces = False
+
+    for name in ("test_bytes_stay_bytes", "test_namespaces_are_apart"):
+        with pytest.raises(SkipTest):
+            rules()[name](Modest())
+
+
+def test_a_class_that_makes_nothing_is_told_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"CacheContract\.make"):
+        rules()["test_none_is_a_value"](CacheContract())
+
+    class Unbreakable(FailureContract):
+        async def make(self, namespace: str) -> CacheInterface:
+            return DictStore(Shelf(), namespace)
+
+    with pytest.raises(NotImplementedError, match=r"Unbreakable\.break_down"):
+        rules()["test_trouble_is_a_miss"](Unbreakable())
+
+
+def test_caches_are_closed_also_when_a_rule_is_broken() -> None:
+    closed: list[str] = []
+
+    class Closing(ClearsEverybody):
+        async def close(self) -> None:
+            closed.append(self.begin)
+
+    contract = TestDictStore()
+    contract.store = Closing
+    with pytest.raises(AssertionError, match="a clear stays in its namespace"):
+        rules()["test_namespaces_are_apart"](contract)
+    assert len(set(closed)) == len(closed) == 2
