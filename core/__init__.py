@@ -22,14 +22,19 @@ from stoker.core.marks import Token
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
+from stoker.core.stats import CacheStats
 from stoker.core.view import Cache
+from stoker.core.vocabulary import CacheBackend, CacheType
 
 __all__ = [
     "NOT_MODIFIED",
     "Cache",
+    "CacheBackend",
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
+    "CacheStats",
+    "CacheType",
     "CachedFunction",
     "ConfigError",
     "Event",

@@ -111,6 +111,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.types: dict[str, TypeCounters] = {}
+        self._reset: dict[str, dict[str, int]] = {}
 
     def of(self, cache_type: str) -> TypeCounters:
         """The counters of a type; they start at zero."""
@@ -122,3 +123,12 @@ class Counters:
     def snapshot(self) -> dict[str, dict[str, int]]:
         """All integers, by type and name."""
         return {name: counters.as_dict() for name, counters in self.types.items()}
+
+    def reset(self, cache_type: str) -> None:
+        """Let `since_reset` count from now on; the counters themselves never run backwards."""
+        self._reset[cache_type] = self.of(cache_type).as_dict()
+
+    def since_reset(self, cache_type: str) -> dict[str, int]:
+        """The integers of a type since it was last reset."""
+        before = self._reset.get(cache_type, {})
+        return {name: count - before.get(name, 0) for name, count in self.of(cache_type).as_dict().items()}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from stoker.core.invalidating import Invalidating
 from stoker.core.reads import Reads
+from stoker.core.reporting import Reporting
 from stoker.core.view import Cache
 from stoker.core.writes import Writes
 
 
-class CacheManager(Reads, Writes, Invalidating):
+class CacheManager(Reads, Writes, Invalidating, Reporting):
     """The caches of one process.
 
     ```python

@@ -10,6 +10,7 @@ from stoker.core.runs import read_hash
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
+    from stoker.core.parts import Parts
 
 #: Sizes live so long after they were counted, in seconds.
 KEPT_SECONDS = 3600
@@ -56,7 +57,7 @@ async def store_sizes(manager: CacheManager, sizes: Sizes) -> None:
     )
 
 
-async def stored_sizes(manager: CacheManager) -> Sizes | None:
+async def stored_sizes(manager: Parts) -> Sizes | None:
     """Return the counts as last stored, None where there are none.
 
     Raises:
