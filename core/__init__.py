@@ -3,6 +3,7 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from stoker.core.cache_metrics import CacheMetrics
 from stoker.core.cached import CachedFunction, cached
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
@@ -33,6 +34,7 @@ __all__ = [
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
+    "CacheMetrics",
     "CacheStats",
     "CacheType",
     "CachedFunction",

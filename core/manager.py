@@ -25,6 +25,7 @@ class CacheManager(Reads, Writes, Invalidating, Reporting):
         process: Names this process in metrics; host and process id where not given.
         recording: Whether this process's reads count towards hot keys and hit rates.
         read_only: For looking: nothing is recorded, and no epoch of the log is opened where there is none.
+        metrics: Where Prometheus finds what this manager did.
     """
 
     def cache(self, cache_type: str, *, namespace: str = "") -> Cache:
