@@ -3,6 +3,7 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from stoker.core.cache_metrics import CacheMetrics
 from stoker.core.cached import CachedFunction, cached
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
@@ -23,14 +24,20 @@ from stoker.core.old_entries import OldEntries, OldEntry
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
+from stoker.core.stats import CacheStats
 from stoker.core.view import Cache
+from stoker.core.vocabulary import CacheBackend, CacheType
 
 __all__ = [
     "NOT_MODIFIED",
     "Cache",
+    "CacheBackend",
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
+    "CacheMetrics",
+    "CacheStats",
+    "CacheType",
     "CachedFunction",
     "ConfigError",
     "Event",

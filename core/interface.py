@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from stoker.core.stats import CacheStats
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -80,6 +82,13 @@ class CacheInterface(ABC):
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Forget keys; say how many entries went."""
         return sum([await self.delete(key) for key in dict.fromkeys(keys)])
+
+    async def get_stats(self) -> CacheStats:
+        """Return what was counted, and what is kept; a store that counts nothing has zeros."""
+        return CacheStats(backend=type(self).__name__, connected=True)
+
+    async def reset_stats(self) -> None:  # noqa: B027  a store that counts nothing has nothing to do
+        """Let statistics count from now on."""
 
     async def get_or_load(
         self, key: str, load: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
