@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clusters import ClusterServers
 from tests.servers import RedisServer
+
+# The examples are no part of the installed package: they are imported from the repository's root.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 #: On the project's CI nothing may be skipped for want of a program.
 CI = os.environ.get("CI") == "true"

@@ -1,0 +1,1 @@
+"""Database queries whose results are cached, and invalidated by what they depend on."""

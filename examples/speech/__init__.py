@@ -1,0 +1,1 @@
+"""Speech: synthesized audio by text, transcripts by audio."""
