@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from stoker.worker import pytest_plugin
+from tests.pages import ROOT, example, table, text_of
+
 pytest_plugins = ["pytester"]
 
 IN_MEMORY = """
@@ -213,3 +216,25 @@ def test_it_is_found_where_stoker_is_installed() -> None:
         "stoker.worker.pytest_plugin"
     }
     assert "stoker.worker.pytest_plugin" in sys.modules
+
+
+def test_the_page_on_testing_is_right(runs: pytest.Pytester) -> None:
+    page = text_of("testing.md")
+    store = (ROOT / "tests" / "stores.py").read_text(encoding="utf-8").replace("DictStore", "MyStore")
+    runs.makepyfile(
+        test_plain=example(page, "plain"),
+        test_plugin=example(page, "plugin")
+        + "\n\n@pytest.fixture(autouse=True)\ndef mode(anyio_backend): pass\n"
+        "\n\npytestmark = pytest.mark.anyio\n\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n",
+        test_contract="from mystore import MyStore, Shelf\n" + example(page, "contract"),
+        mystore=store,
+    )
+    result = runs.runpytest_subprocess("-q")
+
+    assert result.parseoutcomes() == {"passed": 2 + 30}, result.stdout.str()
+
+
+def test_the_page_on_testing_names_the_fixtures(pytestconfig: pytest.Config) -> None:
+    documented = {row[0].strip("`") for row in table(text_of("testing.md"), "fixture")}
+
+    assert documented == {name for name in vars(pytest_plugin) if name.startswith("stoker_")}
