@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from stoker.core import CacheConfig, CacheManager, CacheType, Event, Key, Pattern, Type, cached
+from stoker.core import CacheConfig, CacheManager, CacheType, Event, Key, Pattern, Scope, Type, cached
 from stoker.core.policy import BUILTIN_TYPES
 from stoker.core.scopes import to_fields
 from tests.managers import make_config
@@ -22,7 +22,8 @@ def test_there_is_a_name_for_each_built_in_type_and_for_no_other() -> None:
 @pytest.mark.parametrize("name", list(CacheType))
 def test_a_name_is_its_text_also_as_a_key_of_a_dict_and_in_a_text(name: CacheType) -> None:
     text = str.__str__(name)
-    assert {text: 1}[name] == {name: 1}[text] == 1
+    by_name: dict[str, int] = {name: 1}
+    assert {text: 1}[name] == by_name[text] == 1
     assert f"{name}" == name == text
     assert copy.deepcopy(name) is name
 
@@ -30,11 +31,12 @@ def test_a_name_is_its_text_also_as_a_key_of_a_dict_and_in_a_text(name: CacheTyp
 @pytest.mark.parametrize("name", list(CacheType))
 def test_scopes_and_events_of_a_name_are_those_of_its_text(name: CacheType) -> None:
     text = name.value
-    for scope, same in [
+    pairs: list[tuple[Scope, Scope]] = [
         (Key(name, "k"), Key(text, "k")),
         (Type(name), Type(text)),
         (Pattern(name, "k*"), Pattern(text, "k*")),
-    ]:
+    ]
+    for scope, same in pairs:
         assert to_fields([scope]) == to_fields([same])
     assert Event("1", (Key(name, "k"),)).pack() == Event("1", (Key(text, "k"),)).pack()
 
