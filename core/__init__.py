@@ -3,10 +3,13 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from stoker.core.arguments import generate_cache_key
 from stoker.core.cache_metrics import CacheMetrics
-from stoker.core.cached import CachedFunction, cached
+from stoker.core.cached import cached
+from stoker.core.cached_function import CachedFunction, SyncCachedFunction
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
+from stoker.core.default_cache import close_default_cache, get_default_cache, init_default_cache
 from stoker.core.errors import (
     ConfigError,
     EventError,
@@ -21,10 +24,12 @@ from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
 from stoker.core.old_entries import OldEntries, OldEntry
+from stoker.core.on_write import invalidate_on_write
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
+from stoker.core.sync import SyncCache, SyncCacheManager
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
 
@@ -55,6 +60,9 @@ __all__ = [
     "Recipe",
     "Scope",
     "StokerError",
+    "SyncCache",
+    "SyncCacheManager",
+    "SyncCachedFunction",
     "Tag",
     "Token",
     "Type",
@@ -62,7 +70,12 @@ __all__ = [
     "UsageError",
     "WarmPolicy",
     "cached",
+    "close_default_cache",
+    "generate_cache_key",
+    "get_default_cache",
     "import_loaders",
+    "init_default_cache",
+    "invalidate_on_write",
     "load_config",
     "loader",
     "make_event",

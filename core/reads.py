@@ -54,10 +54,6 @@ class Reads(Parts):
                 check_key(key)  # what can't be hashed is no key
                 raise
             if value is not MISSING:
-                counters = self.counters.of(cache_type)
-                counters.hits += 1
-                counters.memory_hits += 1
-                self.access.append((cache_type, key, None))
                 return _given(value)
         return self._get(marks_here(), cache_type, key, default, into)
 

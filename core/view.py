@@ -170,6 +170,10 @@ class Cache(CacheInterface):
             self.cache_type, glob_escape(self._begin + beginning) + "*"
         )
 
+    async def clear_beginning(self, beginning: str) -> bool:
+        """Invalidate all keys of the view that begin so; say whether that is acknowledged."""
+        return (await self.invalidate_keys(beginning)).acknowledged
+
     async def clear(self) -> bool:
         """Invalidate all keys of the view; say whether that is acknowledged."""
         return (await self.invalidate()).acknowledged

@@ -81,7 +81,7 @@ async def test_versions_namespaces_and_parameters_that_count(redis_server: Redis
         one = cached(cache=cache, cache_type="page", namespace="users", key_params=["user_id"])(load)
         two = cached(cache=cache.cache("page", namespace="v"), key_params=["user_id"], version=2)(load)
         assert one.key(1, "a") == one.key(1, trace="b")
-        assert one.key(1).startswith("users.v1:")
+        assert one.key(1).startswith("users:")
         assert two.key(1).startswith("v:")
         assert one.key(1) != two.key(1)
         assert await one(1, "first") == await one(1, "second") == "1 first"

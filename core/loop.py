@@ -1,4 +1,4 @@
-"""One long-lived event loop in a background thread of each process: Celery's threads hand it coroutines.
+"""One long-lived event loop in a background thread of each process, for callers that have none.
 
 It starts at its first use, and again in a forked child: a thread does not survive `fork`, a copied lock might
 be held for ever.
@@ -10,8 +10,11 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from stoker.core.errors import UsageError
+from stoker.core.handover import Call
 
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ class LoopThread:
         self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._calls: set[Call[Any]] = set()
 
     @property
     def running(self) -> bool:
@@ -68,16 +72,28 @@ class LoopThread:
         Whatever interrupts the wait (a time limit of Celery's, a `TimeoutError` after `timeout` seconds)
         cancels the coroutine.
         """
-        future = self.submit(coroutine)
+        return self.call(lambda: coroutine, timeout)
+
+    def call(self, make: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
+        """As `run`, of a coroutine that is made on the loop, in the caller's context and in no task.
+
+        Raises:
+            UsageError: It is the loop's own thread that calls: it would wait for itself.
+            concurrent.futures.CancelledError: The loop was stopped meanwhile.
+        """
+        loop = self.loop()
+        if threading.current_thread() is self._thread:
+            raise UsageError("this is the event loop's own thread: await the cache's async methods here")
+        call = Call(loop, make)
+        self._calls.add(call)
         try:
-            return future.result(timeout)
-        except BaseException:  # whatever it is, nothing may go on behind a caller who has left
-            future.cancel()
-            raise
+            return call.wait(timeout)
+        finally:
+            self._calls.discard(call)
 
     def stop(self, timeout: float = JOIN_SECONDS) -> None:
         """Cancel what still runs, stop the loop and wait for its thread, `timeout` seconds for each."""
-        loop, thread = self._loop, self._thread
+        loop, thread, calls = self._loop, self._thread, self._calls
         if loop is None or thread is None or self._process != os.getpid():
             return
         try:
@@ -86,6 +102,8 @@ class LoopThread:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(timeout)
             self._reset()
+            for call in tuple(calls):  # they came too late to be cancelled
+                call.abandon()
 
 
 async def _cancel_all(timeout: float) -> None:
