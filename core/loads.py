@@ -32,9 +32,7 @@ from stoker.core.tier import Lookup, State
 logger = logging.getLogger(__name__)
 
 #: The loads whose loaders this task runs in: one that waits for itself would wait for ever.
-_loading: ContextVar[tuple[tuple[Loads, Flight, LoadFunction], ...]] = ContextVar(
-    "stoker_loading", default=()
-)
+_loading: ContextVar[tuple[tuple[Loads, Flight, Load], ...]] = ContextVar("stoker_loading", default=())
 
 #: While another process refreshes a key, this one leaves it alone for so many seconds, then looks again.
 ELSEWHERE_SECONDS = 0.5
@@ -251,7 +249,7 @@ class Loads:
         counters.loads += 1
         counters.warm_loads += load.warms
         counters.early_refreshes += load.behind and lookup is not None and lookup.state is State.FRESH
-        _loading.set((*_loading.get(), (self, flight, load.function)))
+        _loading.set((*_loading.get(), (self, flight, load)))
         began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
@@ -324,10 +322,12 @@ class Loads:
         )
 
 
-def flight_of(function: LoadFunction) -> Flight | None:
-    """The load that this task calls a loader for, if it is this one; None where it is called elsewhere."""
-    under_way = _loading.get()
-    return under_way[-1][1] if under_way and under_way[-1][2] is function else None
+def load_of(function: LoadFunction) -> tuple[Flight, Load] | None:
+    """The load for which this task calls a loader, if it is this one; None where it is called elsewhere."""
+    for _, flight, load in _loading.get()[-1:]:
+        if load.function is function:
+            return flight, load
+    return None
 
 
 def _ttl_of(flight: Flight, spec: Loader | None, policy: Policy) -> float | None:

@@ -19,7 +19,7 @@ import hashlib
 import logging
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
@@ -34,7 +34,7 @@ from stoker.core.keys import check_key
 from stoker.core.link import Link
 from stoker.core.linking import make_link
 from stoker.core.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
-from stoker.core.loads import flight_of
+from stoker.core.loads import load_of
 from stoker.core.manager import CacheManager
 from stoker.core.policy import Policy
 from stoker.core.switch import SwitchNote
@@ -140,19 +140,24 @@ class OldEntries:
     def before(self, load: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         """Return a loader that looks for an old entry first, and calls `load` where there is none to take.
 
-        It is for `get_or_load` and `read`, and keeps tags and TTL of a registered loader. Called elsewhere,
-        it is `load`. Make it once, not for each read.
+        It is for `get_or_load`, `read` and, below it, `@cached`; and keeps tags and TTL of a registered
+        loader. Called elsewhere, it is `load`. Make it once, not for each read.
         """
         known: Any = self._standing.get(load)
         if known is not None:
             return cast("Callable[P, Awaitable[R]]", known)
-        spec = find_by_function(load)
-        tags = None if spec is None else spec.tags
 
         @wraps(load)
         async def load_old(*args: P.args, **kwargs: P.kwargs) -> R:
-            flight = None if self.over else flight_of(load_old)
-            if flight is not None:
+            under_way = None if self.over else load_of(load_old)
+            if under_way is not None:
+                flight, needed = under_way
+                spec = needed.spec
+
+                def tags(value: Any) -> Iterable[str]:
+                    give = None if spec is None else spec.tags_for(value, args, kwargs)
+                    return () if give is None else give(value)
+
                 name = None if isinstance(self._names, str) else self._names(*args, **kwargs)
                 found = await self.take(
                     flight.cache_type, flight.key, name=name, into=returned_by(load), tags=tags
@@ -163,7 +168,7 @@ class OldEntries:
                     return value
             return await load(*args, **kwargs)
 
-        if spec is not None:  # of these there are few, and they stay
+        if find_by_function(load) is not None:  # of these there are few, and they stay
             stand_for(load_old, load)
             self._standing[load] = load_old
         return load_old

@@ -25,6 +25,8 @@ from stoker.core import (
     Tag,
     Type,
     UsageError,
+    cached,
+    invalidate_on_write,
     loader,
 )
 from stoker.core.sweep import sweep
@@ -161,6 +163,35 @@ async def test_an_entry_of_the_redis_cache_component_is_found_by_its_parameters(
         load = OldEntries(cache, old_name, until=LATER).before(find_user)
 
         assert await cache.get_or_load("db_query", "user:5", load, 5) == {"id": 5}
+
+
+async def test_a_decorated_function_takes_over_what_the_redis_cache_component_kept(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    asked: list[int] = []
+    for user in (5, 6):
+        write_old(redis_server, f"{prefix}:myapp:users:{user}", {"id": user, "of": "old"})
+    async with make_manager(redis_server, prefix) as cache:
+        old = OldEntries(cache, lambda user_id: f"{prefix}:myapp:users:{user_id}", until=LATER)
+        users = cache.cache("db_query")
+
+        @cached(users, "users", ttl=300)
+        @old.before
+        async def find_user(user_id: int) -> dict[str, Any]:
+            asked.append(user_id)
+            return {"id": user_id, "of": "new"}
+
+        @invalidate_on_write(users, "users", key_params=["user_id"])
+        async def change_user(user_id: int) -> None:
+            pass
+
+        assert await find_user(5) == {"id": 5, "of": "old"}
+        await change_user(5)
+        await change_user(6)  # nobody has read it here yet
+
+        assert await find_user(5) == {"id": 5, "of": "new"}
+        assert await find_user(6) == {"id": 6, "of": "new"}
+    assert asked == [5, 6]
 
 
 @pytest.mark.parametrize(
