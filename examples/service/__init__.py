@@ -1,0 +1,1 @@
+"""A FastAPI service whose endpoints are cached."""
