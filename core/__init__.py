@@ -4,6 +4,7 @@ The names below are its interface; the modules are its rooms.
 """
 
 from stoker.core.arguments import generate_cache_key
+from stoker.core.cache_metrics import CacheMetrics
 from stoker.core.cached import cached
 from stoker.core.cached_function import CachedFunction, SyncCachedFunction
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
@@ -26,15 +27,21 @@ from stoker.core.on_write import invalidate_on_write
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
+from stoker.core.stats import CacheStats
 from stoker.core.sync import SyncCache, SyncCacheManager
 from stoker.core.view import Cache
+from stoker.core.vocabulary import CacheBackend, CacheType
 
 __all__ = [
     "NOT_MODIFIED",
     "Cache",
+    "CacheBackend",
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
+    "CacheMetrics",
+    "CacheStats",
+    "CacheType",
     "CachedFunction",
     "ConfigError",
     "Event",

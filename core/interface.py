@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from stoker.core.stats import CacheStats
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -87,6 +89,13 @@ class CacheInterface(ABC):
         A store that doesn't say how forgets all of its keys.
         """
         return await self.clear()
+
+    async def get_stats(self) -> CacheStats:
+        """Return what was counted, and what is kept; a store that counts nothing has zeros."""
+        return CacheStats(backend=type(self).__name__, connected=True)
+
+    async def reset_stats(self) -> None:  # noqa: B027  a store that counts nothing has nothing to do
+        """Let statistics count from now on."""
 
     async def get_or_load(
         self, key: str, load: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stoker.core.addresses import Servers
+from stoker.core.addresses import Servers, with_parameter
 from stoker.core.assurance import Assurance
 from stoker.core.cluster import ClusterLink
 from stoker.core.cluster_commits import ClusterCommits
@@ -20,9 +20,15 @@ def make_keys(config: CacheConfig) -> Keys:
     return Keys(config.prefix, clustered=Servers.of(config.redis.url).kind == "cluster")
 
 
+def address(redis: RedisConfig) -> str:
+    """The URL that connections are opened with; with no keep-alive where none is wanted."""
+    has_none = redis.keepalive or redis.url.startswith("unix:")
+    return redis.url if has_none else with_parameter(redis.url, "socket_keepalive", "no")
+
+
 def make_link(redis: RedisConfig, keys: Keys) -> Link:
     """A link to the server, the cluster, or the server that sentinels know of; not connected yet."""
-    url, connect_timeout, timeout = redis.url, redis.connect_timeout, redis.timeout
+    url, connect_timeout, timeout = address(redis), redis.connect_timeout, redis.timeout
     match Servers.of(url).kind:
         case "cluster":
             log_keys = (keys.log, keys.fence)

@@ -7,7 +7,7 @@ import os
 import socket
 from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
@@ -22,12 +22,16 @@ from stoker.core.loads import Loads
 from stoker.core.local_log import LocalLog
 from stoker.core.log import InvalidationLog
 from stoker.core.memory import MemoryTier
+from stoker.core.noting import Noting
 from stoker.core.policy import Policy
 from stoker.core.recording import Recording
 from stoker.core.serving import Serving
 from stoker.core.storage import Storage
 from stoker.core.tallies import LocalTallies, RedisTallies, Tallies
 from stoker.core.tier import RedisTier
+
+if TYPE_CHECKING:
+    from stoker.core.cache_metrics import CacheMetrics
 
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
 MAX_ACCESSES = 100_000
@@ -46,6 +50,7 @@ class Parts:
         process: str | None = None,
         recording: bool = True,
         read_only: bool = False,
+        metrics: CacheMetrics | None = None,
     ) -> None:
         self.config = _for_what_there_is(config or CacheConfig())
         self.read_only = read_only
@@ -79,6 +84,13 @@ class Parts:
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
         self._recording = Recording(self) if recording and counted else None
         self._owner = next(_OWNERS)
+        self.is_open = False
+        """Whether it was connected, and not closed since."""
+        self.known_sizes: dict[str, int] = {}
+        """Entries in the server by type, as last looked up for metrics."""
+        self._noting = None if metrics is None else Noting(self, metrics)
+        if metrics is not None:
+            metrics.watch(self)
 
     async def connect(self) -> bool:
         """Start; say whether the server answered. If not, it is tried again in the background.
@@ -86,8 +98,13 @@ class Parts:
         Raises:
             ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
         """
-        if self._alone:
-            return True
+        self.is_open = True
+        reached = True if self._alone else await self._connect()
+        if self._noting is not None:
+            await self._noting.start()
+        return reached
+
+    async def _connect(self) -> bool:
         self.log.kept.open()
         reached = await self.link.connect()
         if isinstance(self.log, InvalidationLog) and self.log.unfit and not self.read_only:
@@ -101,7 +118,10 @@ class Parts:
 
     async def close(self, timeout: float = 5.0) -> None:
         """Let loads under way end within `timeout` seconds, hand over what was recorded, disconnect."""
+        self.is_open = False
         await self._loads.close(timeout)
+        if self._noting is not None:
+            await self._noting.stop()
         if self._recording is not None:
             await self._recording.stop()
         if self._follower is not None:

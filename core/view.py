@@ -13,6 +13,7 @@ from stoker.core.keys import check_text, glob_escape
 from stoker.core.log import Receipt
 from stoker.core.marks import Token
 from stoker.core.serving import Reading
+from stoker.core.stats import CacheStats
 from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:
@@ -196,3 +197,11 @@ class Cache(CacheInterface):
     async def counter(self, key: str) -> int | None:
         """Return a counter's value; None where there is none."""
         return await self.manager.counter(self.cache_type, self.key(key))
+
+    async def get_stats(self) -> CacheStats:
+        """Return what was counted of the type here, and what is kept of the view; see `CacheManager`."""
+        return await self.manager.get_stats(self.cache_type, namespace=self.namespace)
+
+    async def reset_stats(self) -> None:
+        """Let the statistics of the type count from now on; see `CacheManager.reset_stats`."""
+        await self.manager.reset_stats(self.cache_type)
