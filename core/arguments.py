@@ -258,7 +258,7 @@ def _parts_of(value: Any, depth: int) -> bytes | None:
     elif dataclasses.is_dataclass(value):
         fields = [field.name for field in dataclasses.fields(value) if field.compare]
     elif isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return _named(value, [encode_argument(item, depth) for item in list[Any](value)])
+        return _named(value, [encode_argument(item, depth) for item in cast("Any", value)])
     else:
         return None
     return _named(value, _pairs(((name, getattr(value, name)) for name in fields), depth))

@@ -10,13 +10,14 @@ from stoker.core.answering import ManagerAnswering, OpenedAnswering, StoreAnswer
 from stoker.core.cached_function import CachedFunction, SyncCachedFunction
 from stoker.core.conditional import NotModified
 from stoker.core.config import CacheConfig
-from stoker.core.default_cache import RESULTS, Backend, OwnCache
+from stoker.core.default_cache import RESULTS, OwnCache
 from stoker.core.errors import UsageError
 from stoker.core.keyed import Terms, check_function
 from stoker.core.manager import CacheManager
 from stoker.core.places import AsyncPlace, SyncPlace, place_of
 from stoker.core.sync import SyncCache, SyncCacheManager
 from stoker.core.view import Cache
+from stoker.core.vocabulary import CacheBackend
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,7 +91,7 @@ def cached(
     ignore: Iterable[str] | None = None,
     tags: Callable[[Any], Iterable[str]] | None = None,
     version: int = 1,
-    backend: Backend | None = None,
+    backend: CacheBackend | str | None = None,
     config: CacheConfig | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Decorator: ...
@@ -107,7 +108,7 @@ def cached(
     ignore: Iterable[str] | None = None,
     tags: Callable[[Any], Iterable[str]] | None = None,
     version: int = 1,
-    backend: str | None = None,
+    backend: CacheBackend | str | None = None,
     config: CacheConfig | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:

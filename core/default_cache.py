@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,18 +13,17 @@ from stoker.core.errors import ConfigError, UsageError
 from stoker.core.manager import CacheManager
 from stoker.core.policy import Policy, Tier
 from stoker.core.sync import SyncCacheManager
+from stoker.core.vocabulary import CacheBackend
 
 T = TypeVar("T")
 
 #: The cache type of results for which none was named.
 RESULTS = "cached"
 
-Backend = Literal["memory", "redis", "multi_layer"]
-
-_TIERS: dict[str, tuple[Tier, ...]] = {
-    "memory": ("memory",),
-    "redis": ("redis",),
-    "multi_layer": ("memory", "redis"),
+_TIERS: dict[CacheBackend, tuple[Tier, ...]] = {
+    CacheBackend.MEMORY: ("memory",),
+    CacheBackend.REDIS: ("redis",),
+    CacheBackend.MULTI_LAYER: ("memory", "redis"),
 }
 
 Loop = asyncio.AbstractEventLoop
@@ -108,10 +107,14 @@ class OwnCache:
         UsageError: There is no such backend.
     """
 
-    def __init__(self, backend: str | None, config: CacheConfig | Mapping[str, Any] | None) -> None:
-        if backend is not None and backend not in _TIERS:
-            raise UsageError(f"there is no backend {backend!r}; there are: {', '.join(_TIERS)}")
-        self._backend = backend
+    def __init__(
+        self, backend: CacheBackend | str | None, config: CacheConfig | Mapping[str, Any] | None
+    ) -> None:
+        try:
+            self._backend = None if backend is None else CacheBackend(backend)
+        except ValueError:
+            known = ", ".join(CacheBackend)
+            raise UsageError(f"there is no backend {backend!r}; there are: {known}") from None
         self._given = config or None
         self._config: CacheConfig | None = None
         self._name = ""
@@ -177,11 +180,10 @@ def _given(config: CacheConfig | Mapping[str, Any] | None) -> CacheConfig:
         raise ConfigError(f"the configuration of a cache can't be used: {error}") from None
 
 
-def _complete(config: CacheConfig, backend: str | None) -> CacheConfig:
+def _complete(config: CacheConfig, backend: CacheBackend | None) -> CacheConfig:
     """Let a configuration have the type of results for which none is named, kept where the backend says."""
-    found = config.types.get(RESULTS) or Policy(ttl=config.default_ttl)
-    redis = config.redis
+    types, redis = {RESULTS: Policy(ttl=config.default_ttl), **config.types}, config.redis
     if backend is not None:
-        found = found.model_copy(update={"tiers": _TIERS[backend]})
-        redis = redis.model_copy(update={"enabled": backend != "memory"})
-    return config.model_copy(update={"types": {**config.types, RESULTS: found}, "redis": redis})
+        types = {name: policy.model_copy(update={"tiers": _TIERS[backend]}) for name, policy in types.items()}
+        redis = redis.model_copy(update={"enabled": backend is not CacheBackend.MEMORY})
+    return config.model_copy(update={"types": types, "redis": redis})

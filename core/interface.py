@@ -83,19 +83,19 @@ class CacheInterface(ABC):
         """Forget keys; say how many entries went."""
         return sum([await self.delete(key) for key in dict.fromkeys(keys)])
 
-    async def get_stats(self) -> CacheStats:
-        """Return what was counted, and what is kept; a store that counts nothing has zeros."""
-        return CacheStats(backend=type(self).__name__, connected=True)
-
-    async def reset_stats(self) -> None:  # noqa: B027  a store that counts nothing has nothing to do
-        """Let statistics count from now on."""
-
     async def clear_beginning(self, beginning: str) -> bool:  # noqa: ARG002
         """Forget all keys that begin so; say whether that is acknowledged.
 
         A store that doesn't say how forgets all of its keys.
         """
         return await self.clear()
+
+    async def get_stats(self) -> CacheStats:
+        """Return what was counted, and what is kept; a store that counts nothing has zeros."""
+        return CacheStats(backend=type(self).__name__, connected=True)
+
+    async def reset_stats(self) -> None:  # noqa: B027  a store that counts nothing has nothing to do
+        """Let statistics count from now on."""
 
     async def get_or_load(
         self, key: str, load: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
