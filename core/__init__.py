@@ -20,6 +20,18 @@ from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
 from stoker.core.policy import Policy, WarmPolicy
+from stoker.core.responses import (
+    ChatMessage,
+    GenerationRequest,
+    GenerationResponse,
+    MetricsOfPeriod,
+    RequestMetric,
+    RequestMetrics,
+    RequestTotals,
+    ResponseCache,
+    ResponseMetadata,
+    request_key,
+)
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
@@ -36,11 +48,15 @@ __all__ = [
     "CacheStats",
     "CacheType",
     "CachedFunction",
+    "ChatMessage",
     "ConfigError",
     "Event",
     "EventError",
     "Everything",
+    "GenerationRequest",
+    "GenerationResponse",
     "Key",
+    "MetricsOfPeriod",
     "NotModified",
     "Pattern",
     "Policy",
@@ -48,6 +64,11 @@ __all__ = [
     "Reading",
     "Receipt",
     "Recipe",
+    "RequestMetric",
+    "RequestMetrics",
+    "RequestTotals",
+    "ResponseCache",
+    "ResponseMetadata",
     "Scope",
     "StokerError",
     "Tag",
@@ -63,4 +84,5 @@ __all__ = [
     "make_event",
     "previous",
     "publish",
+    "request_key",
 ]
