@@ -26,6 +26,18 @@ from stoker.core.marks import Token
 from stoker.core.old_entries import OldEntries, OldEntry
 from stoker.core.on_write import invalidate_on_write
 from stoker.core.policy import Policy, WarmPolicy
+from stoker.core.responses import (
+    ChatMessage,
+    GenerationRequest,
+    GenerationResponse,
+    MetricsOfPeriod,
+    RequestMetric,
+    RequestMetrics,
+    RequestTotals,
+    ResponseCache,
+    ResponseMetadata,
+    request_key,
+)
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
@@ -44,11 +56,15 @@ __all__ = [
     "CacheStats",
     "CacheType",
     "CachedFunction",
+    "ChatMessage",
     "ConfigError",
     "Event",
     "EventError",
     "Everything",
+    "GenerationRequest",
+    "GenerationResponse",
     "Key",
+    "MetricsOfPeriod",
     "NotModified",
     "OldEntries",
     "OldEntry",
@@ -58,6 +74,11 @@ __all__ = [
     "Reading",
     "Receipt",
     "Recipe",
+    "RequestMetric",
+    "RequestMetrics",
+    "RequestTotals",
+    "ResponseCache",
+    "ResponseMetadata",
     "Scope",
     "StokerError",
     "SyncCache",
@@ -81,4 +102,5 @@ __all__ = [
     "make_event",
     "previous",
     "publish",
+    "request_key",
 ]

@@ -40,6 +40,9 @@ UNLINK_BATCH = 500
 #: Metrics are kept so long, in seconds.
 RETENTION_SECONDS = 86400.0
 
+#: A bucket of request metrics that has lost its TTL lives so long, in seconds: a day, and its own hour.
+REQUEST_SECONDS = 86400 + 3600
+
 #: A lease is renewed every second or so: one that would hold longer than this belongs to nobody.
 LONGEST_LEASE_MS = 60_000
 
@@ -125,6 +128,8 @@ class Classifier:
                 start = rest.partition(":")[0]
                 if start.isdigit():
                     self._sort_bucket(name, int(start), rates.COARSE.kept, found)
+            case "requests":
+                found.ttl.append((name, REQUEST_SECONDS))
             case "hot":
                 self._sort_hot(name, rest, found)
             case "recipe":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
 import msgspec.inspect
-import zstandard
 from pydantic import BaseModel, TypeAdapter
 
+from stoker.core.compression import compress, expand
 from stoker.core.entry import (
     COMPRESSION_MASK,
     SERIALIZERS,
@@ -22,10 +21,6 @@ from stoker.core.entry import (
 )
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.policy import Policy
-
-#: Levels that cost microseconds a kilobyte (docs/benchmarks.md).
-ZSTD_LEVEL = 3
-ZLIB_LEVEL = 1
 
 #: Decoders of annotations that can't be hashed, so many at most; then they are built anew.
 MAX_UNHASHABLE = 1024
@@ -69,7 +64,7 @@ def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
         )
     compression = policy.compression
     if compression != "none" and len(payload) > policy.compress_above:
-        smaller = _compress(payload, compression)
+        smaller = compress(payload, compression, policy.compression_level)
         if len(smaller) < len(payload):
             return make_flags(policy.serializer, compression, is_none=False), smaller
     return 0 if binary else make_flags("json", "none", is_none=False), payload
@@ -91,7 +86,7 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
         EntryError: The payload is damaged, larger than `max_bytes`, or not of the type.
     """
     if flags & COMPRESSION_MASK:
-        payload = _expand(payload, compression_of(flags), max_bytes)
+        payload = expand(payload, compression_of(flags), max_bytes)
     try:
         if not flags and into is Any:
             return _decode_plain(payload)
@@ -188,26 +183,3 @@ def _validate(adapter: TypeAdapter[Any], data: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
-
-
-def _compress(payload: bytes, compression: str) -> bytes:
-    if compression == "zstd":
-        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(payload)
-    return zlib.compress(payload, ZLIB_LEVEL)
-
-
-def _expand(payload: bytes, compression: str, max_bytes: int) -> bytes:
-    """Decompress; the size is judged before memory is taken for it."""
-    try:
-        if compression == "zstd":
-            size = zstandard.frame_content_size(payload)
-            if not 0 <= size <= max_bytes:
-                raise EntryError(f"decompresses to {size} bytes, more than {max_bytes}")
-            return zstandard.ZstdDecompressor().decompress(payload, max_output_size=max_bytes)
-        expander = zlib.decompressobj()
-        expanded = expander.decompress(payload, max_bytes + 1)
-    except (zstandard.ZstdError, zlib.error) as error:
-        raise EntryError(f"the payload can't be decompressed: {error}") from None
-    if len(expanded) > max_bytes or not expander.eof:
-        raise EntryError(f"cut off, or decompresses to more than {max_bytes} bytes")
-    return expanded

@@ -9,6 +9,7 @@ was cut by somebody else, and readers trust nothing older.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from stoker.core.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
 from stoker.core.errors import ReplyError
+from stoker.core.keys import glob_escape
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position, parse_position, split_position
 from stoker.core.scopes import Everything
@@ -121,6 +123,30 @@ async def sweep(
         extra={"action": "swept"},
     )
     return result
+
+
+async def unlink_dead(manager: CacheManager, cache_type: str, beginning: str = "") -> int:
+    """Give the memory of a type's dead entries back at once; say how many there were.
+
+    Nothing depends on it: they are never served. A sweep does the same for all types, when the log is cut.
+
+    Args:
+        manager: The cache.
+        cache_type: The type.
+        beginning: What the entries' keys begin with.
+
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
+    """
+    log, gone = manager.log, 0
+    if not await log.read_back():
+        return 0
+    epoch, pattern = log.epoch, manager.keys.entries(cache_type, glob_escape(beginning) + "*")
+    async with contextlib.aclosing(manager.link.scan(pattern)) as steps:
+        async for names in steps:
+            gone += await _unlink_dead(manager, names, epoch, START)
+    return gone
 
 
 async def _choose_target(manager: CacheManager, minimum_age: float) -> int:

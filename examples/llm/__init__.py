@@ -1,0 +1,1 @@
+"""Answers of a language model, cached: whole ones and streamed ones."""
