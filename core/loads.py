@@ -323,9 +323,12 @@ class Loads:
 
 
 def load_of(function: LoadFunction) -> tuple[Flight, Load] | None:
-    """The load for which this task calls a loader, if it is this one; None where it is called elsewhere."""
+    """The load that calls a function in this task: as its loader, or as what its loader was given to call.
+
+    None where the function is called by somebody else.
+    """
     for _, flight, load in _loading.get()[-1:]:
-        if load.function is function:
+        if load.function is function or any(argument is function for argument in load.args):
             return flight, load
     return None
 

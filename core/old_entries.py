@@ -19,7 +19,7 @@ import hashlib
 import logging
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
@@ -34,7 +34,7 @@ from stoker.core.keys import check_key
 from stoker.core.link import Link
 from stoker.core.linking import make_link
 from stoker.core.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
-from stoker.core.loads import load_of
+from stoker.core.loads import Load, load_of
 from stoker.core.manager import CacheManager
 from stoker.core.policy import Policy
 from stoker.core.switch import SwitchNote
@@ -137,11 +137,18 @@ class OldEntries:
     ) -> None:
         await self.close()
 
-    def before(self, load: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    def before(
+        self, load: Callable[P, Awaitable[R]], *, tags: Callable[..., Iterable[str]] | None = None
+    ) -> Callable[P, Awaitable[R]]:
         """Return a loader that looks for an old entry first, and calls `load` where there is none to take.
 
-        It is for `get_or_load`, `read` and, below it, `@cached`; and keeps tags and TTL of a registered
-        loader. Called elsewhere, it is `load`. Make it once, not for each read.
+        It is for `get_or_load`, `read`, `ResponseCache.get_or_generate` and, below it, `@cached`; and keeps
+        tags and TTL of a registered loader. Called elsewhere, it is `load`. Make it once, not for each read.
+
+        Args:
+            load: An async function.
+            tags: Gives the tags of an old value, from it and the loader's arguments, where the loader's own
+                don't: `cache.tags` of a `ResponseCache`.
         """
         known: Any = self._standing.get(load)
         if known is not None:
@@ -152,23 +159,17 @@ class OldEntries:
             under_way = None if self.over else load_of(load_old)
             if under_way is not None:
                 flight, needed = under_way
-                spec = needed.spec
-
-                def tags(value: Any) -> Iterable[str]:
-                    give = None if spec is None else spec.tags_for(value, args, kwargs)
-                    return () if give is None else give(value)
-
                 name = None if isinstance(self._names, str) else self._names(*args, **kwargs)
-                found = await self.take(
-                    flight.cache_type, flight.key, name=name, into=returned_by(load), tags=tags
-                )
+                give = _tags_by(tags, needed, load_old, args, kwargs)
+                into = returned_by(load)
+                found = await self.take(flight.cache_type, flight.key, name=name, into=into, tags=give)
                 if found is not None:
                     flight.fresh_at_most = found.seconds
                     value: R = found.value
                     return value
             return await load(*args, **kwargs)
 
-        if find_by_function(load) is not None:  # of these there are few, and they stay
+        if tags is None and find_by_function(load) is not None:  # of these there are few, and they stay
             stand_for(load_old, load)
             self._standing[load] = load_old
         return load_old
@@ -324,6 +325,31 @@ class OldEntries:
         names: Any = self._names
         text = names if isinstance(names, str) else f"{names.__module__}.{names.__qualname__}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _tags_by(
+    tags: Callable[..., Iterable[str]] | None,
+    needed: Load,
+    load: LoadFunction,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> TagFunction:
+    """What gives the tags that an old value will be stored with.
+
+    Raises:
+        UsageError: They can't be told.
+    """
+    spec = needed.spec
+    if tags is not None:
+        return lambda value: tags(value, *args, **kwargs)
+    if needed.function is not load and spec is not None and spec.tags is not None:
+        raise UsageError("tags: the answers of this cache have some: write before(…, tags=cache.tags)")
+
+    def give(value: Any) -> Iterable[str]:
+        own = None if spec is None else spec.tags_for(value, args, kwargs)
+        return () if own is None else own(value)
+
+    return give
 
 
 def _link_to(url: str, manager: CacheManager) -> Link:

@@ -152,6 +152,10 @@ class ResponseCache(Generic[R]):
         """
         return request_key(request, ignore=self._ignore)
 
+    def tags(self, response: R, request: Any) -> list[str]:
+        """Return the tags of an answer: those of its model and its provider."""
+        return tags_of(self.cache_type, describe(request, response, self._policy.ttl))
+
     # No `async def`: a miss leaves its mark where it is called; see `marks`.
     def get_cached_response(self, request: Any) -> Coroutine[Any, Any, R | None]:
         """Return the answer to a request, or None where there is none.

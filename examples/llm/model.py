@@ -17,7 +17,7 @@ WORD_SECONDS = 0.01
 #: What a word costs, in dollars.
 WORD_COST = 0.0004
 
-_WORDS = "a cache keeps what was asked once so that nobody has to wait or pay for it again".split()
+_WORDS = ["a", "cache", "keeps", "what", "was", "asked", "once", "so", "that", "nobody", "has", "to", "wait", "or", "pay", "for", "it", "again"]
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: ModelServer
 
-    def do_POST(self) -> None:  # noqa: N802  the name that http.server calls
+    def do_POST(self) -> None:
         """Answer a request."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         words = self.server.words_for(request)

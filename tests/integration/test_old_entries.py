@@ -29,6 +29,7 @@ from stoker.core import (
     invalidate_on_write,
     loader,
 )
+from stoker.core.responses import ChatMessage, GenerationRequest, GenerationResponse, ResponseCache
 from stoker.core.sweep import sweep
 from tests.managers import make_manager
 from tests.servers import RedisServer, free_port
@@ -134,6 +135,41 @@ async def test_an_entry_of_the_caching_service_is_found_by_its_request(
         answer = await cache.get_or_load("llm_response", "our-own-key", load, *arguments)
 
     assert answer == Answer("Hi", "openai", 0.0025), "it comes as what the loader is annotated to return"
+
+
+async def test_a_cached_answer_of_a_model_is_taken_over_unless_its_model_was_invalidated(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    def old_name(request: GenerationRequest) -> str:
+        return f"{prefix}:luciddreamer:cache:{request.messages[0].content}"
+
+    async def generate(request: GenerationRequest) -> GenerationResponse:
+        return GenerationResponse(content="new", provider_used="openai")
+
+    for text in ("one", "two"):
+        write_old(redis_server, old_name(ask(text)), {"content": f"old {text}", "provider_used": "openai"})
+    async with make_manager(redis_server, prefix) as manager:
+        cache = ResponseCache(manager)
+        old = OldEntries(manager, old_name, until=LATER)
+        answer = old.before(generate, tags=cache.tags)
+
+        assert (await cache.get_or_generate(ask("one"), answer)).content == "old one"
+        cached_answer = await cache.get_cached_response(ask("one"))
+        assert cached_answer is not None
+        assert cached_answer.content == "old one"
+        left = await manager.ttl("llm_response", cache.key(ask("one")))
+        assert left is not None
+        assert left <= 600
+        await cache.invalidate_provider("openai")
+
+        assert (await cache.get_or_generate(ask("one"), answer)).content == "new"
+        assert (await cache.get_or_generate(ask("two"), answer)).content == "new", "nobody had read it here"
+        with pytest.raises(UsageError, match="tags"):
+            await cache.get_or_generate(ask("three"), old.before(generate))
+
+
+def ask(text: str) -> GenerationRequest:
+    return GenerationRequest(messages=[ChatMessage("user", text)], model="gpt-4")
 
 
 async def test_an_entry_of_netrun_cache_is_taken_over_by_a_read_without_loader(
