@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,7 +18,10 @@ WORD_SECONDS = 0.01
 #: What a word costs, in dollars.
 WORD_COST = 0.0004
 
-_WORDS = ["a", "cache", "keeps", "what", "was", "asked", "once", "so", "that", "nobody", "has", "to", "wait", "or", "pay", "for", "it", "again"]
+_WORDS = (
+    "a", "cache", "keeps", "what", "was", "asked", "once", "so", "that", "nobody", "has", "to", "wait", "or",
+    "pay", "for", "it", "again",
+)  # fmt: skip
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -46,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
     """`POST /generate` answers with JSON, or with a line for each word if `stream` is true."""
 
     protocol_version = "HTTP/1.1"
-    server: ModelServer
+    server: ModelServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_POST(self) -> None:
         """Answer a request."""
@@ -72,19 +76,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for word in words:
-            time.sleep(WORD_SECONDS)
-            line = f"{word}\n".encode()
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
-            self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
+        with contextlib.suppress(ConnectionError):  # whoever asked has left
+            for word in words:
+                time.sleep(WORD_SECONDS)
+                line = f"{word}\n".encode()
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+                self.wfile.flush()
+            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  as it is called there
         """Say nothing."""
 
 
 @contextmanager
-def model_server() -> Iterator[ModelServer]:
+def model_server() -> Generator[ModelServer, None, None]:
     """A server that runs for as long as the block."""
     with ModelServer() as server:
         thread = threading.Thread(target=server.serve_forever, name="model", daemon=True)

@@ -51,13 +51,13 @@ async def get_team(team: str, db: Db, newest_first: bool = False) -> list[User]:
     return sorted(await db.members(team), key=lambda user: user.id, reverse=newest_first)
 
 
+def teams_of(user_id: int, data: UserUpdate, db: Database) -> list[str]:  # noqa: ARG001
+    """What depends on a user beside the user's own page: every team that shows them."""
+    return [f"user:{user_id}"]
+
+
 @app.put("/users/{user_id}")
-@invalidate_on_write(
-    users,
-    "users",
-    key_params=["user_id"],
-    tags=lambda user_id, data, db: [f"user:{user_id}"],  # noqa: ARG005
-)
+@invalidate_on_write(users, "users", key_params=["user_id"], tags=teams_of)
 async def update_user(user_id: int, data: UserUpdate, db: Db) -> User:
     """Change a user; what was cached of them, alone and in teams, is gone with one command."""
     user = await db.rename(user_id, data.name)

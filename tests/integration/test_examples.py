@@ -16,7 +16,7 @@ from tests.pages import ROOT
 from tests.servers import RedisServer
 
 #: Each example, and how many claims it makes.
-EXAMPLES = {"sessions": 6, "queries": 6, "speech": 6, "service": 6}
+EXAMPLES = {"sessions": 6, "queries": 6, "speech": 6, "service": 6, "llm": 9}
 
 
 def run_example(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
