@@ -3,6 +3,7 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from stoker.core.arguments import hash_key
 from stoker.core.cache_metrics import CacheMetrics
 from stoker.core.cached import CachedFunction, cached
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
@@ -16,6 +17,7 @@ from stoker.core.errors import (
 )
 from stoker.core.events import Event, make_event, publish
 from stoker.core.interface import CacheInterface
+from stoker.core.keys import glob_escape
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
@@ -24,6 +26,7 @@ from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
+from stoker.core.stores import InMemoryCache, MemoryCache, MultiLayerCache, RedisCache
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
 
@@ -42,7 +45,10 @@ __all__ = [
     "Event",
     "EventError",
     "Everything",
+    "InMemoryCache",
     "Key",
+    "MemoryCache",
+    "MultiLayerCache",
     "NotModified",
     "Pattern",
     "Policy",
@@ -50,6 +56,7 @@ __all__ = [
     "Reading",
     "Receipt",
     "Recipe",
+    "RedisCache",
     "Scope",
     "StokerError",
     "Tag",
@@ -59,6 +66,8 @@ __all__ = [
     "UsageError",
     "WarmPolicy",
     "cached",
+    "glob_escape",
+    "hash_key",
     "import_loaders",
     "load_config",
     "loader",
