@@ -44,7 +44,7 @@ class DictStore(CacheInterface):
         if ttl is not None and ttl <= 0:
             raise UsageError(f"a TTL is positive, not {ttl}")
 
-    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
+    async def get(self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True) -> Any:
         entry = self.found(key)
         if entry is None:
             return default
@@ -55,13 +55,14 @@ class DictStore(CacheInterface):
         self,
         key: str,
         value: Any,
-        *,
         ttl: float | None = None,
+        *,
         tags: Iterable[str] = (),
         if_absent: bool = False,
+        nx: bool = False,
     ) -> bool:
         self.check(ttl)
-        if self.shelf.down or (if_absent and self.found(key) is not None):
+        if self.shelf.down or ((if_absent or nx) and self.found(key) is not None):
             return False
         plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
         self.shelf.entries[self.name(key)] = copy.deepcopy(plain), self.ends(ttl)
@@ -76,9 +77,12 @@ class DictStore(CacheInterface):
         return int(there)
 
     async def clear(self) -> bool:
+        return await self.clear_beginning("")
+
+    async def clear_beginning(self, beginning: str) -> bool:
         if self.shelf.down:
             return False
-        for name in [name for name in self.shelf.entries if name.startswith(self.begin)]:
+        for name in [name for name in self.shelf.entries if name.startswith(self.begin + beginning)]:
             del self.shelf.entries[name]
         return True
 
@@ -94,11 +98,11 @@ class DictStore(CacheInterface):
             self.shelf.entries[self.name(key)] = entry[0], self.ends(ttl)
         return entry is not None
 
-    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+    async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
         if self.shelf.down:
             return None
         value, ends = self.shelf.counters.get(self.name(key), (0, self.ends(ttl)))
         if self.is_over(ends):
             value, ends = 0, self.ends(ttl)
-        self.shelf.counters[self.name(key)] = value + by, ends
-        return value + by
+        self.shelf.counters[self.name(key)] = value + amount, ends
+        return value + amount

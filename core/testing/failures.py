@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stoker.core.interface import CacheInterface
+from stoker.core.stats import CacheStats
 from stoker.core.testing.rules import Rules, rule
 
 
@@ -45,3 +46,4 @@ class FailureContract(Rules):
         assert await cache.delete_many(["key", "other"]) == 0, "so does one of many"
         assert await cache.clear() is False, "a clear answers False"
         assert await cache.get_or_load("key", load) == "loaded", "the loader's value is answered"
+        assert isinstance(await cache.get_stats(), CacheStats), "statistics are there all the same"

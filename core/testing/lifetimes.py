@@ -90,3 +90,12 @@ class LifetimeRules(Rules):
         assert await cache.set("key", "four", if_absent=True) is True, "it had expired"
         await cache.set("nothing", None)
         assert await cache.set("nothing", "something", if_absent=True) is False, "None is a value"
+
+    @rule
+    async def test_nx_is_if_absent(self, cache: CacheInterface) -> None:
+        """The other word for it; and a TTL may come as the third argument."""
+        assert await cache.set("key", "one", LONG, nx=True) is True, "it was absent"
+        assert await cache.set("key", "two", LONG, nx=True) is False, "it was there"
+        left = await cache.ttl("key")
+        assert left is not None, "it has a TTL"
+        assert LONG / 2 < left <= LONG, f"of {LONG:g} s there are {left:g} left"

@@ -36,7 +36,7 @@ class Rules:
     made: list[CacheInterface]
 
     async def make(self, namespace: str) -> CacheInterface:
-        """Make an empty cache for one test, ready for use; two of one namespace share their entries."""
+        """Make an empty cache for one test, ready for use."""
         raise NotImplementedError(f"{type(self).__name__}.make: return the cache that is to be tested")
 
     async def end(self, cache: CacheInterface) -> None:

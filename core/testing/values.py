@@ -7,6 +7,7 @@ from typing import Any
 from unittest import SkipTest
 
 from stoker.core.interface import CacheInterface
+from stoker.core.stats import CacheStats
 from stoker.core.testing.rules import Rules, rule
 
 _NOTHING: Any = object()
@@ -144,6 +145,36 @@ class ValueRules(Rules):
         assert not left, f"{len(left)} entries outlived clear"
         await cache.set("key", "tea")
         assert await cache.get("key") == "tea", "after a clear, values can be stored"
+
+    @rule
+    async def test_clear_beginning_forgets_what_begins_so(self, cache: CacheInterface) -> None:
+        """Others may go with it, where the store can't tell them apart; none that begins so may stay."""
+        await cache.set_many({"user:1": 1, "user:2": 2, "user": 3})
+        assert await cache.clear_beginning("user:") is True, "clear_beginning answers True"
+        assert await cache.get_many(["user:1", "user:2"]) == {}, "what begins so is gone"
+
+    @rule
+    async def test_equal_data_have_one_key(self, cache: CacheInterface) -> None:
+        """In whatever order, and other data have another; it can be used as a key."""
+        one = cache.hash_key({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
+        same = cache.hash_key({"messages": [{"content": "Hello", "role": "user"}], "model": "m"})
+        other = cache.hash_key({"model": "m", "messages": [{"role": "user", "content": "hello"}]})
+        assert one == same, "the order of a dict doesn't matter"
+        assert one != other, "other data have another key"
+        await cache.set(one, "answer")
+        assert await cache.get(same) == "answer", "it can be used as a key"
+
+    @rule
+    async def test_a_read_may_go_uncounted(self, cache: CacheInterface) -> None:
+        """With `track_stats=False` the answer is the same."""
+        await cache.set("key", "tea")
+        assert await cache.get("key", track_stats=False) == "tea", "an uncounted read answers the same"
+
+    @rule
+    async def test_statistics_can_be_asked_for(self, cache: CacheInterface) -> None:
+        """As a `CacheStats`, whatever the store counts; and be reset."""
+        assert isinstance(await cache.get_stats(), CacheStats), "get_stats answers a CacheStats"
+        await cache.reset_stats()
 
     @rule
     async def test_namespaces_are_apart(self, cache: CacheInterface) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stoker.core import CacheConfig, CacheInterface, CacheManager
+from stoker.core import CacheConfig, CacheInterface, CacheManager, MemoryCache, MultiLayerCache, RedisCache
 from stoker.core.testing import CacheContract, FailureContract
 from tests.managers import make_config
 from tests.servers import RedisServer
@@ -82,3 +82,34 @@ class TestMemoryAlone(CacheContract):
 
     async def end(self, cache: CacheInterface) -> None:
         await self.manager.close()
+
+
+class TestMemoryCache(CacheContract):
+    async def make(self, namespace: str) -> CacheInterface:
+        cache = MemoryCache(namespace=namespace)
+        await cache.initialize()
+        return cache
+
+
+class StoresContract(ManagersContract):
+    """Stores that own their manager."""
+
+    store: ClassVar[type[RedisCache | MultiLayerCache]]
+
+    async def make(self, namespace: str) -> CacheInterface:
+        config = self.config(namespace).model_copy(update={"namespace": namespace})
+        cache = self.store(config, cache_type=TYPE)
+        await cache.connect()
+        return cache
+
+
+class TestRedisCache(StoresContract):
+    store: ClassVar[type[RedisCache | MultiLayerCache]] = RedisCache
+    tiers: ClassVar[list[str]] = ["redis"]
+
+
+class TestMultiLayerCache(StoresContract):
+    store: ClassVar[type[RedisCache | MultiLayerCache]] = MultiLayerCache
+    tiers: ClassVar[list[str]] = ["memory", "redis"]
+    config = TestMemoryAndRedis.config
+    break_down = TestMemoryAndRedis.break_down

@@ -231,7 +231,7 @@ def test_the_page_on_testing_is_right(runs: pytest.Pytester) -> None:
     )
     result = runs.runpytest_subprocess("-q")
 
-    assert result.parseoutcomes() == {"passed": 2 + 30}, result.stdout.str()
+    assert result.parseoutcomes() == {"passed": 2 + 35}, result.stdout.str()
 
 
 def test_the_page_on_testing_names_the_fixtures(pytestconfig: pytest.Config) -> None:
