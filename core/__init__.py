@@ -3,6 +3,8 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from stoker.core.arguments import hash_key
+from stoker.core.cache_metrics import CacheMetrics
 from stoker.core.cached import CachedFunction, cached
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
@@ -15,6 +17,7 @@ from stoker.core.errors import (
 )
 from stoker.core.events import Event, make_event, publish
 from stoker.core.interface import CacheInterface
+from stoker.core.keys import glob_escape
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
@@ -35,6 +38,7 @@ from stoker.core.responses import (
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
+from stoker.core.stores import InMemoryCache, MemoryCache, MultiLayerCache, RedisCache
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
 
@@ -45,6 +49,7 @@ __all__ = [
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
+    "CacheMetrics",
     "CacheStats",
     "CacheType",
     "CachedFunction",
@@ -55,8 +60,11 @@ __all__ = [
     "Everything",
     "GenerationRequest",
     "GenerationResponse",
+    "InMemoryCache",
     "Key",
+    "MemoryCache",
     "MetricsOfPeriod",
+    "MultiLayerCache",
     "NotModified",
     "Pattern",
     "Policy",
@@ -64,6 +72,7 @@ __all__ = [
     "Reading",
     "Receipt",
     "Recipe",
+    "RedisCache",
     "RequestMetric",
     "RequestMetrics",
     "RequestTotals",
@@ -78,6 +87,8 @@ __all__ = [
     "UsageError",
     "WarmPolicy",
     "cached",
+    "glob_escape",
+    "hash_key",
     "import_loaders",
     "load_config",
     "loader",

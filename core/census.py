@@ -6,16 +6,13 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stoker.core import sizes
 from stoker.core.clock import boottime
 from stoker.core.keys import glob_escape
-from stoker.core.sizes import stored_sizes
 
 if TYPE_CHECKING:
     from stoker.core.memory import MemoryTier
     from stoker.core.parts import Parts
-
-#: A server with more keys is not walked for a count if a worker has counted them already.
-WALKED_KEYS = 100_000
 
 #: A walk ends after so many seconds.
 WALK_SECONDS = 1.0
@@ -65,7 +62,7 @@ async def count_server(manager: Parts, cache_type: str | None = None, begin: str
     link = manager.link
     keys = sum(int(reply) for reply in await link.each("DBSIZE"))
     used = sum(_used(reply) for reply in await link.each("INFO", "memory"))
-    if keys > WALKED_KEYS and not begin and (known := await _counted(manager, cache_type)) is not None:
+    if keys > sizes.WALKED_KEYS and not begin and (known := await _counted(manager, cache_type)) is not None:
         return ServerCount(known, keys, used)
     entries, whole = await _walk(manager, cache_type, begin)
     warning = "" if whole else f"there are more entries than {entries}: a stoker worker counts all of them"
@@ -73,10 +70,10 @@ async def count_server(manager: Parts, cache_type: str | None = None, begin: str
 
 
 async def _counted(manager: Parts, cache_type: str | None) -> int | None:
-    sizes = await stored_sizes(manager)
-    if sizes is None:
+    stored = await sizes.stored_sizes(manager)
+    if stored is None:
         return None
-    return sum(sizes.entries.values()) if cache_type is None else sizes.entries.get(cache_type)
+    return sum(stored.entries.values()) if cache_type is None else stored.entries.get(cache_type)
 
 
 async def _walk(manager: Parts, cache_type: str | None, begin: str) -> tuple[int, bool]:

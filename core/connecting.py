@@ -7,12 +7,17 @@ certificates, unix sockets, the database's number.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from stoker.core.errors import LinkError, ReplyError
+
+#: An idle connection is probed after so many seconds, then every so many, and given up after so many probes.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_KEEPALIVE = {getattr(socket, name): value for name, value in KEEPALIVE.items() if hasattr(socket, name)}
 
 
 async def open_transport(url: str, limit: float) -> tuple[Any, asyncio.Transport]:
@@ -65,4 +70,8 @@ def _make(url: str, limit: float) -> Any:
         # It would tell the server its own name and version in two further commands.
         driver_info=None,
     )
-    return pool.connection_class(**pool.connection_kwargs)
+    kind: Any = pool.connection_class
+    options: dict[str, Any] = pool.connection_kwargs
+    if issubclass(kind, Connection):  # over TCP, with TLS or without
+        options = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE, **options}
+    return kind(**options)

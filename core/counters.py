@@ -64,6 +64,11 @@ class Durations:
         self.buckets[bisect_left(DURATION_BOUNDS, seconds)] += 1
         self.total += seconds
 
+    def add(self, other: Durations) -> None:
+        """Add what another one has counted."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.total += other.total
+
 
 class TypeCounters:
     """The integers of one cache type; see `COUNTERS` for what each means."""
@@ -100,6 +105,13 @@ class TypeCounters:
         for name in COUNTERS:
             setattr(self, name, 0)
         self.durations = {name: Durations() for name in ("get", "set", "load")}
+
+    def add(self, other: TypeCounters) -> None:
+        """Add what another one has counted."""
+        for name in COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, durations in other.durations.items():
+            self.durations[name].add(durations)
 
     def as_dict(self) -> dict[str, int]:
         """The integers by name."""

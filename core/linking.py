@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from stoker.core.addresses import Servers
+from typing import Any
+
+from stoker.core.addresses import Servers, with_parameter
 from stoker.core.assurance import Assurance
+from stoker.core.clients import async_client
 from stoker.core.cluster import ClusterLink
 from stoker.core.cluster_commits import ClusterCommits
 from stoker.core.commits import Commits
@@ -20,9 +23,15 @@ def make_keys(config: CacheConfig) -> Keys:
     return Keys(config.prefix, clustered=Servers.of(config.redis.url).kind == "cluster")
 
 
+def address(redis: RedisConfig) -> str:
+    """The URL that connections are opened with; with no keep-alive where none is wanted."""
+    has_none = redis.keepalive or redis.url.startswith("unix:")
+    return redis.url if has_none else with_parameter(redis.url, "socket_keepalive", "no")
+
+
 def make_link(redis: RedisConfig, keys: Keys) -> Link:
     """A link to the server, the cluster, or the server that sentinels know of; not connected yet."""
-    url, connect_timeout, timeout = redis.url, redis.connect_timeout, redis.timeout
+    url, connect_timeout, timeout = address(redis), redis.connect_timeout, redis.timeout
     match Servers.of(url).kind:
         case "cluster":
             log_keys = (keys.log, keys.fence)
@@ -31,6 +40,16 @@ def make_link(redis: RedisConfig, keys: Keys) -> Link:
             return SentinelLink(url, connect_timeout=connect_timeout, timeout=timeout)
         case _:
             return Link(url, connect_timeout=connect_timeout, timeout=timeout)
+
+
+def make_client(redis: RedisConfig) -> Any:
+    """A client of redis-py with the settings of a link."""
+    return async_client(
+        address(redis),
+        max_connections=redis.max_connections,
+        socket_timeout=redis.timeout,
+        socket_connect_timeout=redis.connect_timeout,
+    )
 
 
 def make_log(link: Link, redis: RedisConfig, keys: Keys, *, read_only: bool) -> InvalidationLog:

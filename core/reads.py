@@ -34,7 +34,7 @@ class Reads(Parts):
 
     # No `async def`: see `marks`.
     def get(
-        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
     ) -> Coroutine[Any, Any, Any]:
         """Return the value of a key, or `default`.
 
@@ -46,7 +46,10 @@ class Reads(Parts):
             key: The key.
             default: What a miss answers; a stored `None` is no miss.
             into: The type to decode into: a dataclass, a msgspec Struct, a pydantic model.
+            track_stats: Whether the read is counted, in statistics, metrics and towards hot keys.
         """
+        if not track_stats:
+            return self._get(marks_here(), cache_type, key, default, into, TypeCounters())
         if cache_type in self._in_memory:
             try:
                 value = self.memory.hit(cache_type, key, into)
@@ -61,10 +64,20 @@ class Reads(Parts):
                 return _given(value)
         return self._get(marks_here(), cache_type, key, default, into)
 
-    async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
+    async def _get(
+        self,
+        marks: Marks,
+        cache_type: str,
+        key: str,
+        default: Any,
+        into: Any,
+        uncounted: TypeCounters | None = None,
+    ) -> Any:
         policy = self.policy(cache_type)
-        counters = self.counters.of(cache_type)
-        self.access.append((cache_type, check_key(key), None))
+        counters = self.counters.of(cache_type) if uncounted is None else uncounted
+        check_key(key)
+        if uncounted is None:
+            self.access.append((cache_type, key, None))
         value = await self.storage.read(cache_type, key, into, policy, counters)
         if value is not MISSING:
             counters.hits += 1
@@ -146,8 +159,6 @@ class Reads(Parts):
             Exception: Whatever the loader raises, where there is nothing else to answer with.
         """
         return (await self.read(cache_type, key, load, *args, **kwargs)).value
-
-    get_or_set = get_or_load
 
     async def read(
         self,

@@ -64,7 +64,10 @@ class Reporting(Parts):
             cache_type=None if cache_type is None else str(cache_type),
             connected=self._alone or self.link.ready,
             backend=CacheBackend.REDIS,
-            **{name: _sum(counts, name) for name in ("hits", "misses", "sets", "deletes")},
+            hits=_sum(counts, "hits"),
+            misses=_sum(counts, "misses"),
+            sets=_sum(counts, "sets"),
+            deletes=_sum(counts, "deletes"),
             warnings=[
                 warning
                 for name, counted in counts.items()

@@ -172,7 +172,7 @@ async def test_an_evicting_memory_is_named_as_the_cause(prefix: str) -> None:
 async def test_a_worker_s_count_is_told_where_there_are_too_many_keys_to_walk(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker.core.census.WALKED_KEYS", 0)
+    monkeypatch.setattr("stoker.core.sizes.WALKED_KEYS", 0)
     async with make_manager(redis_server, prefix, page={}) as cache:
         await cache.set("page", "k", 1)
         assert (await cache.get_stats("page")).cached_keys == 1  # nobody has counted yet
