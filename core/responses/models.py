@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from stoker.core.records import Record
+
 
 class ChatMessage(msgspec.Struct, omit_defaults=True):
     """One message of a conversation."""
@@ -45,26 +47,6 @@ class GenerationResponse(msgspec.Struct, omit_defaults=True):
     finish_reason: str | None = None
     extra: dict[str, Any] = {}  # msgspec makes a new one for each
     """Any further fields, by name."""
-
-
-class Record(msgspec.Struct, frozen=True):
-    """Fields that can be asked for as in a dict, too: `record["provider"]`, `record.get("provider")`."""
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.__struct_fields__:
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.__struct_fields__
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a field by name; `default` where there is no such field."""
-        return getattr(self, name) if name in self.__struct_fields__ else default
-
-    def keys(self) -> tuple[str, ...]:
-        """The fields' names: so `dict(record)` has all of them."""
-        return self.__struct_fields__
 
 
 class ResponseMetadata(Record, frozen=True):

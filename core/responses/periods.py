@@ -8,7 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import overload
 
-from stoker.core.responses.models import Record
+from stoker.core.percentiles import percentile
+from stoker.core.records import Record
 
 
 class RequestMetric(Record, frozen=True):
@@ -93,17 +94,3 @@ class MetricsOfPeriod(Sequence[RequestMetric]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} calls in {self.hours:g} h>"
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which a share of the values lies, of values in order.
-
-    >>> percentile([1.0, 2.0, 3.0, 4.0], 0.5)
-    2.5
-    """
-    if not ordered:
-        return 0.0
-    place = (len(ordered) - 1) * share
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

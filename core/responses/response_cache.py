@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, get_origin, overload
 
+from stoker.core.aliases import LifeAliases, RequestAliases
 from stoker.core.codec import check_decodable
 from stoker.core.config import CacheConfig
-from stoker.core.counters import TypeCounters
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import glob_escape
 from stoker.core.loaders import Loader
 from stoker.core.loads import Load
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
-from stoker.core.memory import MISSING
 from stoker.core.policy import check_ttl
 from stoker.core.responses.models import GenerationResponse, ResponseMetadata
 from stoker.core.responses.periods import MetricsOfPeriod
@@ -41,7 +40,7 @@ Request = TypeVar("Request")
 C = TypeVar("C")
 
 
-class ResponseCache(Generic[R]):
+class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
     """Answers of models, by what was asked: one call of the model for all who ask the same.
 
     ```python
@@ -139,8 +138,10 @@ class ResponseCache(Generic[R]):
     ) -> None:
         await self.close()
 
-    initialize = connect
-    disconnect = close
+    @property
+    def client(self) -> Any:
+        """A client of redis-py with the same settings; see `CacheManager.client`."""
+        return self.manager.client
 
     # -- answers ----------------------------------------------------------------------------------
 
@@ -177,11 +178,9 @@ class ResponseCache(Generic[R]):
         Raises:
             UsageError: The request can't be keyed.
         """
-        key = self._view.key(self.key(request))
-        stored = await self.manager.storage.read(
-            self.cache_type, key, self._stored_type, self._policy, TypeCounters()
-        )
-        return None if stored is MISSING else cast("ResponseMetadata", stored.metadata)
+        key = self.key(request)
+        stored: Stored[R, Any] | None = await self._view.get(key, into=self._stored_type, track_stats=False)
+        return None if stored is None else stored.metadata
 
     def cache_response(
         self, request: Any, response: R, ttl_seconds: float | None = None
@@ -304,8 +303,8 @@ class ResponseCache(Generic[R]):
 
     async def invalidate_cache(self, pattern: str = "*") -> int:
         """Invalidate the answers whose key matches a glob, all by default; say how many were unlinked."""
-        await self.manager.invalidate_pattern(self.cache_type, glob_escape(self._view.key("")) + pattern)
-        return await self.cleanup_expired_cache()
+        beginning = glob_escape(self._view.key(""))
+        return await self.manager.invalidate_pattern(self.cache_type, beginning + pattern)
 
     async def invalidate_model(self, model: str) -> Receipt:
         """Invalidate all answers of a model, with one command whatever their number."""

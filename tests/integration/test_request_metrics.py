@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from stoker.core import CacheConfig, CacheManager, RequestMetrics, ResponseCache, UsageError, load_config
 from stoker.core.cleanup import cleanup_metrics
+from stoker.core.percentiles import percentile
 from stoker.core.responses import request_metrics
-from stoker.core.responses.periods import percentile
 from tests.managers import make_manager
 from tests.servers import RedisServer
 

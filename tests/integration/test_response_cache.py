@@ -36,7 +36,8 @@ def asking(text: str, **fields: Any) -> GenerationRequest:
 
 async def silence(_: Any) -> AsyncIterator[str]:
     """A model that has nothing to say."""
-    for chunk in ():
+    nothing: tuple[str, ...] = ()
+    for chunk in nothing:
         yield chunk
 
 
