@@ -13,8 +13,8 @@ OTHERS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/shop/README.
 
 
 def pages() -> list[Path]:
-    """The pages of docs/."""
-    return sorted(DOCS.glob("*.md"))
+    """The pages of docs/ and below."""
+    return sorted(DOCS.rglob("*.md"))
 
 
 def text_of(name: str) -> str:
