@@ -3,7 +3,7 @@
 The names below are its interface; the modules are its rooms.
 """
 
-from stoker.core.arguments import generate_cache_key
+from stoker.core.arguments import generate_cache_key, hash_key
 from stoker.core.cache_metrics import CacheMetrics
 from stoker.core.cached import cached
 from stoker.core.cached_function import CachedFunction, SyncCachedFunction
@@ -19,6 +19,7 @@ from stoker.core.errors import (
 )
 from stoker.core.events import Event, make_event, publish
 from stoker.core.interface import CacheInterface
+from stoker.core.keys import glob_escape
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
@@ -28,6 +29,7 @@ from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
+from stoker.core.stores import InMemoryCache, MemoryCache, MultiLayerCache, RedisCache
 from stoker.core.sync import SyncCache, SyncCacheManager
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
@@ -47,7 +49,10 @@ __all__ = [
     "Event",
     "EventError",
     "Everything",
+    "InMemoryCache",
     "Key",
+    "MemoryCache",
+    "MultiLayerCache",
     "NotModified",
     "Pattern",
     "Policy",
@@ -55,6 +60,7 @@ __all__ = [
     "Reading",
     "Receipt",
     "Recipe",
+    "RedisCache",
     "Scope",
     "StokerError",
     "SyncCache",
@@ -70,6 +76,8 @@ __all__ = [
     "close_default_cache",
     "generate_cache_key",
     "get_default_cache",
+    "glob_escape",
+    "hash_key",
     "import_loaders",
     "init_default_cache",
     "invalidate_on_write",

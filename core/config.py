@@ -27,6 +27,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -210,12 +212,23 @@ class CacheConfig(DiscreetModel):
 
         def __init__(self, **arguments: Unpack[ConfigArguments]) -> None: ...
 
-    @model_validator(mode="before")
+    _for_all: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    """What holds for types that say nothing else."""
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _place_older_names(cls, given: Any, info: ValidationInfo) -> Any:
+    def _place_older_names(
+        cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
         """Take the flat names of older systems as arguments; files and variables have the fields' own."""
-        arguments = mapping(given)
-        return given if arguments is None or info.context is FROM_SETTINGS else in_their_places(arguments)
+        if (arguments := mapping(given)) is None:
+            return handler(given)
+        if info.context is not FROM_SETTINGS:
+            arguments = in_their_places(arguments)
+        made = handler(arguments)
+        for_all = (mapping(arguments.get("types")) or {}).get(ALL_TYPES, {})
+        made._for_all.update(_plain(for_all))  # noqa: SLF001  it is one of ours
+        return made
 
     @field_validator("types", mode="before")
     @classmethod
@@ -233,6 +246,23 @@ class CacheConfig(DiscreetModel):
             name: policy if mapping(policy) is None else merged(for_all, policy)
             for name, policy in types.items()
         }
+
+    def with_type(self, name: str, usual: Mapping[str, Any] | None = None, **fields: Any) -> Self:
+        """Return the configuration with one more type, or with other fields of one that there is.
+
+        Args:
+            name: The type's name.
+            usual: What holds where nothing was configured for the type or for all.
+            **fields: What holds whatever was configured.
+
+        Raises:
+            UsageError: Nothing can be called so.
+            ValidationError: Such a policy can't be.
+        """
+        below = {"ttl": self.default_ttl, **(usual or {}), **self._for_all}
+        own = self.types.get(check_type_name(name), Policy())
+        policy = Policy.model_validate(merged(merged(below, _plain(own)), fields))
+        return self.model_copy(update={"types": {**self.types, name: policy}})
 
     def policy(self, cache_type: str) -> Policy:
         """Return the policy of a type.

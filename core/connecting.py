@@ -70,7 +70,8 @@ def _make(url: str, limit: float) -> Any:
         # It would tell the server its own name and version in two further commands.
         driver_info=None,
     )
-    options = pool.connection_kwargs
-    if issubclass(pool.connection_class, Connection):  # over TCP, with TLS or without
+    kind: Any = pool.connection_class
+    options: dict[str, Any] = pool.connection_kwargs
+    if issubclass(kind, Connection):  # over TCP, with TLS or without
         options = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE, **options}
-    return pool.connection_class(**options)
+    return kind(**options)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stoker.core.addresses import Servers, with_parameter
 from stoker.core.assurance import Assurance
+from stoker.core.clients import async_client
 from stoker.core.cluster import ClusterLink
 from stoker.core.cluster_commits import ClusterCommits
 from stoker.core.commits import Commits
@@ -37,6 +40,16 @@ def make_link(redis: RedisConfig, keys: Keys) -> Link:
             return SentinelLink(url, connect_timeout=connect_timeout, timeout=timeout)
         case _:
             return Link(url, connect_timeout=connect_timeout, timeout=timeout)
+
+
+def make_client(redis: RedisConfig) -> Any:
+    """A client of redis-py with the settings of a link."""
+    return async_client(
+        address(redis),
+        max_connections=redis.max_connections,
+        socket_timeout=redis.timeout,
+        socket_connect_timeout=redis.connect_timeout,
+    )
 
 
 def make_log(link: Link, redis: RedisConfig, keys: Keys, *, read_only: bool) -> InvalidationLog:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from stoker.core.aliases import LifeAliases, ManagerAliases
 from stoker.core.invalidating import Invalidating
-from stoker.core.reads import Reads
 from stoker.core.reporting import Reporting
 from stoker.core.view import Cache
 from stoker.core.writes import Writes
 
 
-class CacheManager(Reads, Writes, Invalidating, Reporting):
+class CacheManager(Invalidating, Writes, Reporting, LifeAliases, ManagerAliases):
     """The caches of one process.
 
     ```python

@@ -7,16 +7,16 @@ import os
 import socket
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contention
 from stoker.core.counters import Counters
-from stoker.core.errors import ConfigError
+from stoker.core.errors import ConfigError, UsageError
 from stoker.core.follower import Follower
 from stoker.core.lease import Leases
-from stoker.core.linking import make_commits, make_keys, make_link, make_log
+from stoker.core.linking import make_client, make_commits, make_keys, make_link, make_log
 from stoker.core.loaders import Recipe
 from stoker.core.loads import Loads
 from stoker.core.local_log import LocalLog
@@ -84,6 +84,7 @@ class Parts:
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
         self._recording = Recording(self) if recording and counted else None
         self._owner = next(_OWNERS)
+        self._client: Any = None
         self.is_open = False
         """Whether it was connected, and not closed since."""
         self.known_sizes: dict[str, int] = {}
@@ -128,6 +129,9 @@ class Parts:
             await self._follower.stop()
         await self.log.close()
         await self.link.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -138,8 +142,20 @@ class Parts:
     ) -> None:
         await self.close()
 
-    initialize = connect
-    disconnect = close
+    @property
+    def client(self) -> Any:
+        """A client of redis-py (`redis.asyncio`) with the same settings, for what the library does not cover.
+
+        It has connections of its own, `redis.max_connections` at most, and is closed with the manager.
+
+        Raises:
+            UsageError: There is no server (`redis.enabled` is false).
+        """
+        if self._alone:
+            raise UsageError("there is no client: this cache lives in memory alone (redis.enabled is false)")
+        if self._client is None:
+            self._client = make_client(self.config.redis)
+        return self._client
 
     def policy(self, cache_type: str) -> Policy:
         """The policy of a cache type.

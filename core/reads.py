@@ -57,10 +57,26 @@ class Reads(Parts):
                 return _given(value)
         return self._get(marks_here(), cache_type, key, default, into)
 
-    async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
+    def get_uncounted(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+    ) -> Coroutine[Any, Any, Any]:
+        """As `get`, but counted nowhere: not in statistics, not in metrics, not towards hot keys."""
+        return self._get(marks_here(), cache_type, key, default, into, TypeCounters())
+
+    async def _get(
+        self,
+        marks: Marks,
+        cache_type: str,
+        key: str,
+        default: Any,
+        into: Any,
+        uncounted: TypeCounters | None = None,
+    ) -> Any:
         policy = self.policy(cache_type)
-        counters = self.counters.of(cache_type)
-        self.access.append((cache_type, check_key(key), None))
+        counters = self.counters.of(cache_type) if uncounted is None else uncounted
+        check_key(key)
+        if uncounted is None:
+            self.access.append((cache_type, key, None))
         value = await self.storage.read(cache_type, key, into, policy, counters)
         if value is not MISSING:
             counters.hits += 1
@@ -142,8 +158,6 @@ class Reads(Parts):
             Exception: Whatever the loader raises, where there is nothing else to answer with.
         """
         return (await self.read(cache_type, key, load, *args, **kwargs)).value
-
-    get_or_set = get_or_load
 
     async def read(
         self,

@@ -132,9 +132,9 @@ async def test_a_function_opens_its_own_cache_at_the_first_call(
     assert await get_user(1) == (1, "x")
     assert calls == [1]
     [manager] = [opening.result() for opening in module._opened.values()]
-    assert manager.config.policy("cached").in_memory == (backend != "redis")
+    assert manager.config.policy("cache").in_memory == (backend != "redis")
     assert manager.config.redis.enabled == (backend != "memory")
-    left = await manager.ttl("cached", get_user.key(1))
+    left = await manager.ttl("cache", get_user.key(1))
     assert left is not None
     assert 50 < left <= 60
     stored = list(redis_server.client().scan_iter(match=f"{prefix}:e:*"))
@@ -192,7 +192,7 @@ async def test_the_default_cache_serves_functions_that_name_none(
 
     cache = await init_default_cache(make_config(redis_server, prefix, page={}))
     assert [await unnamed(1), await typed(1)] == [1, 1]
-    assert await cache.exists("cached", unnamed.key(1))
+    assert await cache.exists("cache", unnamed.key(1))
     assert await cache.exists("page", typed.key(1))
     assert not module._opened
     with pytest.raises(UsageError, match="no cache type is called 'nobody'"):
