@@ -135,7 +135,7 @@ def cached(
             loop that calls it, or opens a cache of its own at the first call.
         prefix: The namespace, written as a second argument.
         cache_type: The type that results are cached under; a view brings its own, and what is opened has
-            one called `cached`.
+            one called `cache`.
         ttl: Seconds that results are fresh; the type's where not given.
         namespace: What keys begin with, before the name of the function: `invalidate_on_write` names it.
         key_params: The parameters that tell calls apart; all of them where not given.

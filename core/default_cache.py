@@ -11,14 +11,15 @@ from pydantic import ValidationError
 from stoker.core.config import CacheConfig, load_config
 from stoker.core.errors import ConfigError, UsageError
 from stoker.core.manager import CacheManager
-from stoker.core.policy import Policy, Tier
+from stoker.core.policy import Tier
+from stoker.core.stores import STORE_TYPE
 from stoker.core.sync import SyncCacheManager
 from stoker.core.vocabulary import CacheBackend
 
 T = TypeVar("T")
 
 #: The cache type of results for which none was named.
-RESULTS = "cached"
+RESULTS = STORE_TYPE
 
 _TIERS: dict[CacheBackend, tuple[Tier, ...]] = {
     CacheBackend.MEMORY: ("memory",),
@@ -182,8 +183,11 @@ def _given(config: CacheConfig | Mapping[str, Any] | None) -> CacheConfig:
 
 def _complete(config: CacheConfig, backend: CacheBackend | None) -> CacheConfig:
     """Let a configuration have the type of results for which none is named, kept where the backend says."""
-    types, redis = {RESULTS: Policy(ttl=config.default_ttl), **config.types}, config.redis
-    if backend is not None:
-        types = {name: policy.model_copy(update={"tiers": _TIERS[backend]}) for name, policy in types.items()}
-        redis = redis.model_copy(update={"enabled": backend is not CacheBackend.MEMORY})
+    config = config.with_type(RESULTS)
+    if backend is None:
+        return config
+    types = {
+        name: policy.model_copy(update={"tiers": _TIERS[backend]}) for name, policy in config.types.items()
+    }
+    redis = config.redis.model_copy(update={"enabled": backend is not CacheBackend.MEMORY})
     return config.model_copy(update={"types": types, "redis": redis})

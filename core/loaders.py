@@ -121,7 +121,7 @@ _by_name: dict[str, Loader] = {}
 _by_function: dict[LoadFunction, Loader] = {}
 _returned: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
 _conditional: WeakKeyDictionary[FunctionType, bool] = WeakKeyDictionary()
-_undecodable: set[str] = set()
+_reported: set[str] = set()
 _AWAITABLES = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
 
 
@@ -233,10 +233,11 @@ def returned_by(function: LoadFunction) -> Any:
     try:
         returns = _resolve(plain)
         check_decodable(returns)
-    except (NameError, AttributeError, TypeError):
+    except (NameError, AttributeError, TypeError) as error:
         returns = Any  # an annotation that exists for type checkers only
+        _report(plain, "unresolved_annotation", f"{error}: hits are plain data; import it at run time, too")
     except UsageError as error:
-        _report_undecodable(plain, error)
+        _report(plain, "undecodable_type", str(error))
     _returned[plain] = returns
     return returns
 
@@ -343,14 +344,9 @@ def _check_returned(name: str, function: LoadFunction) -> None:
         ) from None
 
 
-def _report_undecodable(function: FunctionType, error: UsageError) -> None:
+def _report(function: FunctionType, action: str, reason: str) -> None:
     """One line for each function that was written, not one for each that was made of it."""
-    name = f"{function.__module__}.{function.__qualname__}"
-    if name not in _undecodable:
-        _undecodable.add(name)
-        logger.warning(
-            "action=undecodable_type function=%s reason=%s",
-            name,
-            error,
-            extra={"action": "undecodable_type"},
-        )
+    name = name_of(function)
+    if name not in _reported:
+        _reported.add(name)
+        logger.warning("action=%s function=%s reason=%s", action, name, reason, extra={"action": action})

@@ -116,8 +116,6 @@ class SyncCache(Face):
         """Return the value of a key; on a miss load it; see `SyncCacheManager.get_or_load`."""
         return self.face.get_or_load(self.cache_type, self.key(key), load, *args, **kwargs)
 
-    get_or_set = get_or_load
-
     def write_through(self, key: str) -> Any:
         """Change the source and the cache together; see `CacheManager.write_through`."""
         return self.face.write_through(self.cache_type, self.key(key))
@@ -176,9 +174,6 @@ class SyncCacheManager(Face):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    initialize = connect
-    disconnect = close
 
     def perform(
         self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None = None
@@ -260,8 +255,6 @@ class SyncCacheManager(Face):
             Exception: Whatever the loader raises, where there is nothing else to answer with.
         """
         return self.read(cache_type, key, load, *args, **kwargs).value
-
-    get_or_set = get_or_load
 
     def read(
         self,

@@ -220,7 +220,7 @@ def test_it_is_found_where_stoker_is_installed() -> None:
 
 def test_the_page_on_testing_is_right(runs: pytest.Pytester) -> None:
     page = text_of("testing.md")
-    store = (ROOT / "tests" / "stores.py").read_text(encoding="utf-8").replace("DictStore", "MyStore")
+    store = (ROOT / "tests" / "shelves.py").read_text(encoding="utf-8").replace("DictStore", "MyStore")
     runs.makepyfile(
         test_plain=example(page, "plain"),
         test_plugin=example(page, "plugin")

@@ -12,7 +12,7 @@ import pytest
 
 from stoker.core import CacheInterface
 from stoker.core.testing import CacheContract, FailureContract
-from tests.stores import DictStore, Shelf
+from tests.shelves import DictStore, Shelf
 
 
 class TestDictStore(CacheContract, FailureContract):
