@@ -53,9 +53,11 @@ class Model:
         )
 
 
-STAND_INS: dict[str, Any] = {
-    "db": Database(),
-    "search_engine": SearchEngine(),
-    "api_client": Model(),
-    "logger": logging.getLogger("documented"),
-}
+def stand_ins() -> dict[str, Any]:
+    """What there is on one page, by name."""
+    return {
+        "db": Database(),
+        "search_engine": SearchEngine(),
+        "api_client": Model(),
+        "logger": logging.getLogger("documented"),
+    }
