@@ -22,8 +22,15 @@ from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
+from stoker.core.performance import (
+    CachePerformanceMonitor,
+    PerformanceCollector,
+    PerformanceSummary,
+    export_prometheus,
+)
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.responses import (
+    AIResponseCache,
     ChatMessage,
     GenerationRequest,
     GenerationResponse,
@@ -44,12 +51,14 @@ from stoker.core.vocabulary import CacheBackend, CacheType
 
 __all__ = [
     "NOT_MODIFIED",
+    "AIResponseCache",
     "Cache",
     "CacheBackend",
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
     "CacheMetrics",
+    "CachePerformanceMonitor",
     "CacheStats",
     "CacheType",
     "CachedFunction",
@@ -67,6 +76,8 @@ __all__ = [
     "MultiLayerCache",
     "NotModified",
     "Pattern",
+    "PerformanceCollector",
+    "PerformanceSummary",
     "Policy",
     "Previous",
     "Reading",
@@ -87,6 +98,7 @@ __all__ = [
     "UsageError",
     "WarmPolicy",
     "cached",
+    "export_prometheus",
     "glob_escape",
     "hash_key",
     "import_loaders",
