@@ -34,7 +34,7 @@ class Reads(Parts):
 
     # No `async def`: see `marks`.
     def get(
-        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
     ) -> Coroutine[Any, Any, Any]:
         """Return the value of a key, or `default`.
 
@@ -46,10 +46,7 @@ class Reads(Parts):
             key: The key.
             default: What a miss answers; a stored `None` is no miss.
             into: The type to decode into: a dataclass, a msgspec Struct, a pydantic model.
-            track_stats: Whether the read is counted, in statistics, metrics and towards hot keys.
         """
-        if not track_stats:
-            return self._get(marks_here(), cache_type, key, default, into, TypeCounters())
         if cache_type in self._in_memory:
             try:
                 value = self.memory.hit(cache_type, key, into)
@@ -63,6 +60,12 @@ class Reads(Parts):
                 self.access.append((cache_type, key, None))
                 return _given(value)
         return self._get(marks_here(), cache_type, key, default, into)
+
+    def get_uncounted(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+    ) -> Coroutine[Any, Any, Any]:
+        """As `get`, but counted nowhere: not in statistics, not in metrics, not towards hot keys."""
+        return self._get(marks_here(), cache_type, key, default, into, TypeCounters())
 
     async def _get(
         self,

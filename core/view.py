@@ -74,8 +74,13 @@ class Cache(ViewAliases, CacheInterface):
     def get(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
     ) -> Coroutine[Any, Any, Any]:
-        """Return the value of a key, or `default`; see `CacheManager.get`."""
-        return self.manager.get(self.cache_type, self.key(key), default, into=into, track_stats=track_stats)
+        """Return the value of a key, or `default`; see `CacheManager.get`.
+
+        With `track_stats=False` it is counted nowhere: not in statistics, metrics or towards hot keys.
+        """
+        if not track_stats:
+            return self.manager.get_uncounted(self.cache_type, self.key(key), default, into=into)
+        return self.manager.get(self.cache_type, self.key(key), default, into=into)
 
     def get_many(self, keys: Iterable[str], *, into: Any = Any) -> Coroutine[Any, Any, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the values of the keys that have one; see `CacheManager.get_many`."""
