@@ -25,12 +25,7 @@ from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
-from stoker.core.performance import (
-    CachePerformanceMonitor,
-    PerformanceCollector,
-    PerformanceSummary,
-    export_prometheus,
-)
+from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.responses import (
     AIResponseCache,
@@ -54,6 +49,7 @@ from stoker.core.vocabulary import CacheBackend, CacheType
 
 if TYPE_CHECKING:
     from stoker.core.cache_metrics import CacheMetrics
+    from stoker.core.performance.export import PerformanceCollector, export_prometheus
 
 __all__ = [
     "NOT_MODIFIED",
@@ -125,4 +121,8 @@ if not TYPE_CHECKING:  # type checkers know the names above, and no others
             from stoker.core.cache_metrics import CacheMetrics  # noqa: PLC0415  that is the point
 
             return CacheMetrics
+        if name in {"PerformanceCollector", "export_prometheus"}:
+            from stoker.core.performance import export  # noqa: PLC0415  and here
+
+            return getattr(export, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
