@@ -405,7 +405,7 @@ async def test_the_key_of_a_request_and_the_raw_client_are_public(
         assert cache_key == cache.generate_cache_key(REQUEST) == cache.key(REQUEST)
         name = f"{prefix}:processing:{cache_key}"
         assert await cache.redis.get(name) is None
-        await cache.redis.setex(name, 60, "1")
+        await cache.redis.set(name, "1", ex=60)
         assert await cache.client.get(name)
         assert await cache.redis.delete(name) == 1
 
