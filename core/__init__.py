@@ -29,8 +29,10 @@ from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
 from stoker.core.old_entries import OldEntries, OldEntry
 from stoker.core.on_write import invalidate_on_write
+from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.responses import (
+    AIResponseCache,
     ChatMessage,
     GenerationRequest,
     GenerationResponse,
@@ -52,15 +54,18 @@ from stoker.core.vocabulary import CacheBackend, CacheType
 
 if TYPE_CHECKING:
     from stoker.core.cache_metrics import CacheMetrics
+    from stoker.core.performance.export import PerformanceCollector, export_prometheus
 
 __all__ = [
     "NOT_MODIFIED",
+    "AIResponseCache",
     "Cache",
     "CacheBackend",
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
     "CacheMetrics",
+    "CachePerformanceMonitor",
     "CacheStats",
     "CacheType",
     "CachedFunction",
@@ -80,6 +85,8 @@ __all__ = [
     "OldEntries",
     "OldEntry",
     "Pattern",
+    "PerformanceCollector",
+    "PerformanceSummary",
     "Policy",
     "Previous",
     "Reading",
@@ -104,6 +111,7 @@ __all__ = [
     "WarmPolicy",
     "cached",
     "close_default_cache",
+    "export_prometheus",
     "generate_cache_key",
     "get_default_cache",
     "glob_escape",
@@ -128,4 +136,8 @@ if not TYPE_CHECKING:  # type checkers know the names above, and no others
             from stoker.core.cache_metrics import CacheMetrics  # noqa: PLC0415  that is the point
 
             return CacheMetrics
+        if name in {"PerformanceCollector", "export_prometheus"}:
+            from stoker.core.performance import export  # noqa: PLC0415  and here
+
+            return getattr(export, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,14 @@
-"""How a cache does: what it is told by the cache, for an hour, and what should be changed."""
+"""How a cache does: what it is told by the cache, for an hour, and what should be changed.
 
-from stoker.core.performance.export import PerformanceCollector, export_prometheus
+`stoker.core.performance.export` has the figures for Prometheus; it needs that client.
+"""
+
 from stoker.core.performance.monitor import CachePerformanceMonitor
 from stoker.core.performance.summary import Alert, PerformanceSummary, Recommendation
 
 __all__ = [
     "Alert",
     "CachePerformanceMonitor",
-    "PerformanceCollector",
     "PerformanceSummary",
     "Recommendation",
-    "export_prometheus",
 ]

@@ -116,6 +116,10 @@ class CachePerformanceMonitor:
         if seconds > self.slow_operation:
             self._log_slow(name, seconds, length)
 
+    def record_miss(self) -> None:
+        """A read was a miss, and waited for what was missing: its time says nothing of the cache."""
+        self.misses += 1
+
     def record_compression(self, before: int, after: int, seconds: float) -> None:
         """A value of `before` bytes was compressed to `after`."""
         self._compressions.add(Compression(self._clock(), before, after, seconds))

@@ -1,5 +1,6 @@
 """Answers of models, by what was asked of them: responses, streams, and what each call took and cost."""
 
+from stoker.core.responses.ai_cache import AIResponseCache
 from stoker.core.responses.models import (
     ChatMessage,
     GenerationRequest,
@@ -12,6 +13,7 @@ from stoker.core.responses.request_metrics import RequestMetrics
 from stoker.core.responses.response_cache import ResponseCache
 
 __all__ = [
+    "AIResponseCache",
     "ChatMessage",
     "GenerationRequest",
     "GenerationResponse",

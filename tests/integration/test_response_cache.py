@@ -396,6 +396,20 @@ async def test_connect_and_disconnect_and_their_other_names(redis_server: RedisS
     await cache.close()
 
 
+async def test_the_key_of_a_request_and_the_raw_client_are_public(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """As the older system's de-duplication by hand used them; `get_or_generate` needs neither."""
+    async with ResponseCache(make_config(redis_server, prefix)) as cache:
+        cache_key = cache._generate_cache_key(REQUEST)
+        assert cache_key == cache.generate_cache_key(REQUEST) == cache.key(REQUEST)
+        name = f"{prefix}:processing:{cache_key}"
+        assert await cache.redis.get(name) is None
+        await cache.redis.set(name, "1", ex=60)
+        assert await cache.client.get(name)
+        assert await cache.redis.delete(name) == 1
+
+
 def test_a_type_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="no cache type is called 'answers'"):
         ResponseCache(CacheConfig(), cache_type="answers")

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from stoker.core import CacheConfig, UsageError
 from stoker.core.fields import find
 from stoker.core.memory_store import MemoryStore
-from stoker.core.performance import CachePerformanceMonitor, PerformanceCollector, export_prometheus
+from stoker.core.performance import CachePerformanceMonitor
+from stoker.core.performance.export import PerformanceCollector, export_prometheus
 from stoker.core.performance.figures import slope
 
 MB = 2**20
