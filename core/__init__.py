@@ -3,8 +3,11 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from stoker.core.arguments import generate_cache_key, hash_key
-from stoker.core.cache_metrics import CacheMetrics
 from stoker.core.cached import cached
 from stoker.core.cached_function import CachedFunction, SyncCachedFunction
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
@@ -34,6 +37,9 @@ from stoker.core.sync import SyncCacheManager
 from stoker.core.sync_view import SyncCache
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
+
+if TYPE_CHECKING:
+    from stoker.core.cache_metrics import CacheMetrics
 
 __all__ = [
     "NOT_MODIFIED",
@@ -88,3 +94,14 @@ __all__ = [
     "previous",
     "publish",
 ]
+
+
+if not TYPE_CHECKING:  # type checkers know the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        """Import what needs the client of Prometheus when it is asked for."""
+        if name == "CacheMetrics":
+            from stoker.core.cache_metrics import CacheMetrics  # noqa: PLC0415  that is the point
+
+            return CacheMetrics
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

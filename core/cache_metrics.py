@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
-from stoker.core.census import count_memory
+from stoker.core.census import count_types
 from stoker.core.clock import boottime
 from stoker.core.counters import Counters, TypeCounters
 from stoker.core.errors import UsageError
@@ -58,7 +58,7 @@ class CacheMetrics(Collector):
         with self._lock:
             self._counters.append(manager.counters)
             self._managers.add(manager)
-        weakref.finalize(manager, self._outlive, manager.counters)
+        weakref.finalize(manager, self._outlive, manager.counters).atexit = False
 
     def _outlive(self, counters: Counters) -> None:
         """Keep the sums of a manager that is no more."""
@@ -138,9 +138,10 @@ def _sizes(managers: list[Parts]) -> Metric:
     """Entries by type: those in one server once, however many managers ask it; those in memory of each."""
     stored: dict[tuple[str, str, str], int] = {}
     for at, manager in enumerate(managers):
+        here = count_types(manager.memory)
         for name, policy in manager.config.types.items():
             if not policy.in_redis:
-                stored[str(at), "", name] = count_memory(manager.memory, name).entries
+                stored[str(at), "", name] = here[name]
             elif name in manager.known_sizes:
                 place = manager.link.url, manager.keys.prefix, name
                 stored[place] = max(stored.get(place, 0), manager.known_sizes[name])

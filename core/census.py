@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,12 @@ def count_memory(memory: MemoryTier, cache_type: str | None = None, begin: str =
             entries += 1
             size += slot.weight
     return MemoryCount(entries, size)
+
+
+def count_types(memory: MemoryTier) -> Counter[str]:
+    """Count the unexpired entries in memory by type."""
+    now = boottime()
+    return Counter(kind for (kind, _), slot in list(memory.store.slots.items()) if slot.expires > now)
 
 
 async def count_server(manager: Parts, cache_type: str | None = None, begin: str = "") -> ServerCount:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from stoker.core.driver import pack
 
-import hiredis
-
-pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
+__all__ = ["pack", "pack_range"]
 
 #: `GETRANGE` of a key from its first byte; packing it so takes a tenth of the general way.
 _GET_RANGE = b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b\r\n$1\r\n0\r\n$%d\r\n%b\r\n"

@@ -13,6 +13,7 @@ from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contention
 from stoker.core.counters import Counters
+from stoker.core.driver import load_driver
 from stoker.core.errors import ConfigError, UsageError
 from stoker.core.follower import Follower
 from stoker.core.lease import Leases
@@ -57,6 +58,8 @@ class Parts:
         self.keys = make_keys(self.config)
         self.process = process or f"{socket.gethostname()}-{os.getpid()}"
         redis = self.config.redis
+        if redis.enabled:
+            load_driver()
         self.link = make_link(redis, self.keys)
         # Without a server the link is never opened, and the log is this process's own.
         self._alone = not redis.enabled

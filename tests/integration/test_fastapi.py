@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -73,7 +73,7 @@ class Service:
         self.cache = cache
 
         @contextlib.asynccontextmanager
-        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
             async with cache:
                 yield
 
@@ -137,7 +137,7 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[AsyncClient]:
+async def serving(app: FastAPI) -> AsyncGenerator[AsyncClient]:
     """The application between its start and its end, and a client of it."""
     client = AsyncClient(transport=ASGITransport(app), base_url="http://shop")
     async with app.router.lifespan_context(app), client:
@@ -258,7 +258,7 @@ def test_the_documentation_is_what_it_was_without_a_cache(service: Service) -> N
             bare.add_api_route(
                 route.path,
                 getattr(route.endpoint, "__wrapped__", route.endpoint),
-                methods=list(route.methods),
+                methods=list(route.methods or ()),
                 response_model=route.response_model,
                 tags=route.tags,
             )
@@ -298,7 +298,7 @@ async def test_the_default_cache_lives_as_long_as_the_application(
     config, calls = make_config(redis_server, prefix, page={}), list[int]()
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await init_default_cache(config)
         yield
         await close_default_cache()
