@@ -48,7 +48,8 @@ from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
 from stoker.core.stores import InMemoryCache, MemoryCache, MultiLayerCache, RedisCache
-from stoker.core.sync import SyncCache, SyncCacheManager
+from stoker.core.sync import SyncCacheManager
+from stoker.core.sync_view import SyncCache
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
 

@@ -15,7 +15,8 @@ from stoker.core.errors import UsageError
 from stoker.core.keyed import Terms, check_function
 from stoker.core.manager import CacheManager
 from stoker.core.places import AsyncPlace, SyncPlace, place_of
-from stoker.core.sync import SyncCache, SyncCacheManager
+from stoker.core.sync import SyncCacheManager
+from stoker.core.sync_view import SyncCache
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend
 

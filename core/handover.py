@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import contextvars
 import functools
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from queue import Empty, SimpleQueue
+from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -176,7 +176,7 @@ def _post(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> No
         return
 
 
-def async_form(function: Callable[P, R | Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+def async_form(function: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, Any]]:
     """Return a function as an async one.
 
     A plain function runs in the thread that waits for what it returns, if one does, else in a thread of its
@@ -184,17 +184,15 @@ def async_form(function: Callable[P, R | Awaitable[R]]) -> Callable[P, Coroutine
     """
     if inspect.iscoroutinefunction(function):
         return function
-    known = getattr(function, "__dict__", {}).get(_ASYNC_FORM)
-    if known is not None and known.__wrapped__ is function:
-        return cast("Callable[P, Coroutine[Any, Any, R]]", known)
+    if (known := getattr(function, _ASYNC_FORM, None)) is not None and known.__wrapped__ is function:
+        return cast("Callable[P, Coroutine[Any, Any, Any]]", known)
 
-    async def load(*args: P.args, **kwargs: P.kwargs) -> R:
-        found: Any = await _elsewhere(functools.partial(function, *args, **kwargs))
-        result: R = await found if inspect.isawaitable(found) else found
-        return result
+    async def load(*args: P.args, **kwargs: P.kwargs) -> Any:
+        found = await _elsewhere(functools.partial(function, *args, **kwargs))
+        return await found if inspect.isawaitable(found) else found
 
-    functools.update_wrapper(load, function, updated=())
-    with contextlib.suppress(AttributeError):  # what takes no attributes, such as a method: it is made anew
+    functools.update_wrapper(load, cast("Any", function), updated=())
+    if isinstance(function, FunctionType):
         setattr(function, _ASYNC_FORM, load)
     return load
 

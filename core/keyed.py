@@ -62,6 +62,10 @@ class Keyed(Generic[P]):
         place: Who keeps them.
     """
 
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+
     def __init__(self, function: Callable[P, Any], terms: Terms, place: Any) -> None:
         functools.update_wrapper(cast("Any", self), function)
         _look_like_a_function(self, function)

@@ -20,7 +20,8 @@ from stoker.core.keys import check_text, glob_escape
 from stoker.core.manager import CacheManager
 from stoker.core.places import AsyncPlace, SyncPlace, place_of
 from stoker.core.scopes import Pattern, Scope, Tag
-from stoker.core.sync import SyncCache, SyncCacheManager
+from stoker.core.sync import SyncCacheManager
+from stoker.core.sync_view import SyncCache
 from stoker.core.view import Cache
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])

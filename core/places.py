@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
 from stoker.core.manager import CacheManager
-from stoker.core.sync import SyncCache, SyncCacheManager
+from stoker.core.sync import SyncCacheManager
+from stoker.core.sync_view import SyncCache
 from stoker.core.view import Cache
 
 AsyncPlace: TypeAlias = CacheManager | CacheInterface

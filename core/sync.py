@@ -8,117 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import functools
 import weakref
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from stoker.core.conditional import NotModified
 from stoker.core.config import CacheConfig
 from stoker.core.errors import UsageError
+from stoker.core.face import Face, plain
 from stoker.core.handover import async_form
 from stoker.core.home import Home
 from stoker.core.manager import CacheManager
 from stoker.core.marks import marks_here
 from stoker.core.serving import Reading
-from stoker.core.view import Cache
+from stoker.core.sync_view import SyncCache
 from stoker.core.write_through import WriteThrough
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-FaceT = TypeVar("FaceT", bound="Face")
 
 #: Seconds that loads under way are given when the process ends.
 EXIT_SECONDS = 1.0
-
-
-class Face(ABC):
-    """What has the methods of something async, without `await`."""
-
-    @abstractmethod
-    def apply(
-        self,
-        method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> R:
-        """Have the async counterpart of this face carry out one of its methods."""
-
-
-def _plain(
-    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Any, P], R]:
-    """Return an async method as one of a face."""
-
-    def call(self: Face, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self.apply(method, *args, **kwargs)
-
-    functools.update_wrapper(call, method)
-    return call
-
-
-class SyncCache(Face):
-    """`Cache` without `await`: one cache type, or a namespace of it, by key alone.
-
-    Args:
-        face: Who does the work.
-        cache_type: The type.
-        namespace: What its keys begin with.
-    """
-
-    def __init__(self, face: SyncCacheManager, cache_type: str, namespace: str = "") -> None:
-        self.face = face
-        self.cache_type = cache_type
-        self.namespace = namespace
-
-    def apply(
-        self,
-        method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> R:
-        """Have a view carry out one of its methods."""
-        return self.face.perform(
-            lambda manager: method(Cache(manager, self.cache_type, self.namespace), *args, **kwargs)
-        )
-
-    def key(self, key: str) -> str:
-        """Return a key as the manager knows it."""
-        return f"{self.namespace}:{key}" if self.namespace else key
-
-    get = _plain(Cache.get)
-    get_many = _plain(Cache.get_many)
-    set = _plain(Cache.set)
-    set_many = _plain(Cache.set_many)
-    fill = _plain(Cache.fill)
-    delete = _plain(Cache.delete)
-    delete_many = _plain(Cache.delete_many)
-    invalidate = _plain(Cache.invalidate)
-    invalidate_keys = _plain(Cache.invalidate_keys)
-    clear = _plain(Cache.clear)
-    exists = _plain(Cache.exists)
-    ttl = _plain(Cache.ttl)
-    expire = _plain(Cache.expire)
-    touch = _plain(Cache.touch)
-    increment = _plain(Cache.increment)
-    decrement = _plain(Cache.decrement)
-    counter = _plain(Cache.counter)
-
-    def get_or_load(
-        self, key: str, load: Callable[P, R | NotModified], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Return the value of a key; on a miss load it; see `SyncCacheManager.get_or_load`."""
-        return self.face.get_or_load(self.cache_type, self.key(key), load, *args, **kwargs)
-
-    def write_through(self, key: str) -> Any:
-        """Change the source and the cache together; see `CacheManager.write_through`."""
-        return self.face.write_through(self.cache_type, self.key(key))
 
 
 class SyncCacheManager(Face):
@@ -214,25 +127,39 @@ class SyncCacheManager(Face):
 
     # -- what a manager does ----------------------------------------------------------------------
 
-    get = _plain(CacheManager.get)
-    get_many = _plain(CacheManager.get_many)
-    set = _plain(CacheManager.set)
-    set_many = _plain(CacheManager.set_many)
-    fill = _plain(CacheManager.fill)
-    delete = _plain(CacheManager.delete)
-    delete_many = _plain(CacheManager.delete_many)
-    invalidate = _plain(CacheManager.invalidate)
-    invalidate_type = _plain(CacheManager.invalidate_type)
-    invalidate_tags = _plain(CacheManager.invalidate_tags)
-    invalidate_pattern = _plain(CacheManager.invalidate_pattern)
-    exists = _plain(CacheManager.exists)
-    ttl = _plain(CacheManager.ttl)
-    expire = _plain(CacheManager.expire)
-    touch = _plain(CacheManager.touch)
-    increment = _plain(CacheManager.increment)
-    decrement = _plain(CacheManager.decrement)
-    counter = _plain(CacheManager.counter)
+    get = plain(CacheManager.get)
+    get_many = plain(CacheManager.get_many)
+    set = plain(CacheManager.set)
+    set_many = plain(CacheManager.set_many)
+    fill = plain(CacheManager.fill)
+    delete = plain(CacheManager.delete)
+    delete_many = plain(CacheManager.delete_many)
+    invalidate = plain(CacheManager.invalidate)
+    invalidate_type = plain(CacheManager.invalidate_type)
+    invalidate_tags = plain(CacheManager.invalidate_tags)
+    invalidate_pattern = plain(CacheManager.invalidate_pattern)
+    exists = plain(CacheManager.exists)
+    ttl = plain(CacheManager.ttl)
+    expire = plain(CacheManager.expire)
+    touch = plain(CacheManager.touch)
+    increment = plain(CacheManager.increment)
+    decrement = plain(CacheManager.decrement)
+    counter = plain(CacheManager.counter)
+    get_stats = plain(CacheManager.get_stats)
+    reset_stats = plain(CacheManager.reset_stats)
 
+    @overload
+    def get_or_load(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R | NotModified]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+    @overload
     def get_or_load(
         self,
         cache_type: str,
@@ -241,7 +168,11 @@ class SyncCacheManager(Face):
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> R:
+    ) -> R: ...
+
+    def get_or_load(
+        self, cache_type: str, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
         """Return the value of a key; on a miss load it, once for all who wait for it.
 
         Args:
@@ -256,6 +187,18 @@ class SyncCacheManager(Face):
         """
         return self.read(cache_type, key, load, *args, **kwargs).value
 
+    @overload
+    def read(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R | NotModified]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Reading[R]: ...
+
+    @overload
     def read(
         self,
         cache_type: str,
@@ -264,23 +207,24 @@ class SyncCacheManager(Face):
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Reading[R]:
+    ) -> Reading[R]: ...
+
+    def read(
+        self, cache_type: str, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Reading[Any]:
         """`get_or_load`, and how the value came about.
 
         Raises:
             Exception: Whatever the loader raises.
         """
         loads = async_form(load)
-        found: Reading[Any] = self.perform(
-            lambda manager: manager.read(cache_type, key, loads, *args, **kwargs)
-        )
-        return found
+        return self.perform(lambda manager: manager.read(cache_type, key, loads, *args, **kwargs))
 
     def get_or_load_many(
         self,
         cache_type: str,
         keys: Iterable[str],
-        load_many: Callable[[list[str]], Mapping[str, R]],
+        load_many: Callable[[list[str]], Mapping[str, R] | Awaitable[Mapping[str, R]]],
         *,
         tags: Callable[[R], Iterable[str]] | None = None,
         ttl: float | None = None,
