@@ -9,7 +9,12 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
 #: Pages outside docs/ whose links are looked at too.
-OTHERS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/shop/README.md")
+OTHERS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "examples").rglob("README.md"))),
+)
 
 
 def pages() -> list[Path]:

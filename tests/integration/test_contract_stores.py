@@ -7,7 +7,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stoker.core import CacheConfig, CacheInterface, CacheManager, MemoryCache, MultiLayerCache, RedisCache
+from stoker.core import (
+    AIResponseCache,
+    CacheConfig,
+    CacheInterface,
+    CacheManager,
+    MemoryCache,
+    MultiLayerCache,
+    RedisCache,
+)
 from stoker.core.testing import CacheContract, FailureContract
 from tests.managers import make_config
 from tests.servers import RedisServer
@@ -113,3 +121,17 @@ class TestMultiLayerCache(StoresContract):
     tiers: ClassVar[list[str]] = ["memory", "redis"]
     config = TestMemoryAndRedis.config
     break_down = TestMemoryAndRedis.break_down
+
+
+class TestAIResponseCache(CacheContract):
+    server: RedisServer
+
+    @pytest.fixture(autouse=True)
+    def _servers(self, redis_server: RedisServer) -> None:
+        self.server = redis_server
+
+    async def make(self, namespace: str) -> CacheInterface:
+        config = make_config(self.server, namespace.removesuffix("-other"))
+        cache = AIResponseCache(config=config, namespace=namespace)
+        await cache.connect()
+        return cache
