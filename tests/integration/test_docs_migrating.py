@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheConfig, CacheInterface, CacheManager, ResponseCache, load_config
+from stoker.core import CacheConfig, CacheManager, ResponseCache, load_config
 from stoker.core.config import RedisConfig
+from stoker.core.stores import Store
 from tests.integration.migrating.stand_ins import stand_ins
 from tests.managers import PATIENT
 from tests.pages import DOCS, ROOT, table
@@ -74,7 +75,7 @@ async def run_page(page: Path, server: RedisServer) -> None:
     finally:
         client.close()
     for value in values.values():
-        if isinstance(value, CacheManager | CacheInterface | ResponseCache) and hasattr(value, "close"):
+        if isinstance(value, CacheManager | Store | ResponseCache):
             await value.close()
 
 

@@ -31,6 +31,7 @@ from stoker.core import (
 )
 from stoker.core.responses import ChatMessage, GenerationRequest, GenerationResponse, ResponseCache
 from stoker.core.sweep import sweep
+from tests.clusters import ClusterServers
 from tests.managers import make_manager
 from tests.servers import RedisServer, free_port
 
@@ -538,12 +539,14 @@ async def test_texts_and_bytes_are_taken_as_they_are(
 
 # -- what can't be read ---------------------------------------------------------------------------
 
+PRODUCT = json.dumps({"name": "x", "category": 1}).encode()
 BAD = {
     "no JSON": b"{",
     "of another type": b'{"name": 5}',
     "too large": json.dumps({"name": "x" * 2_000, "category": 1}).encode(),
-    "a zip bomb": zlib.compress(b'"' + b"x" * 5_000_000 + b'"'),
-    "cut off": zlib.compress(json.dumps({"name": "x", "category": 1}).encode())[:-6],
+    "too large when expanded": zlib.compress(PRODUCT + b" " * 2_000),
+    "a zip bomb": zlib.compress(json.dumps({"name": "x" * 5_000_000, "category": 1}).encode()),
+    "cut off": zlib.compress(PRODUCT)[:-6],
 }
 
 
@@ -557,6 +560,18 @@ async def test_what_can_not_be_read_is_not_there(redis_server: RedisServer, pref
         assert (await cache.get_or_load("page", "1", old.before(source.load), "1")).name == "new 1"
         assert old.counts.undecodable == cache.counters.of("page").undecodable == 1
     assert there(redis_server, f"{prefix}:old:1"), "it is not ours to remove"
+
+
+async def test_bytes_are_not_cut(redis_server: RedisServer, prefix: str) -> None:
+    for size in (1_000, 1_001):
+        write_old(redis_server, f"{prefix}:old:{size}", b"x" * size)
+    async with make_manager(redis_server, prefix, page={"max_entry": 1_000, "ttl": 60}) as cache:
+        old = old_of(cache, prefix, decode="bytes")
+
+        assert [await old.take("page", "1001"), old.counts.undecodable] == [None, 1]
+        found = await old.take("page", "1000")
+    assert found is not None
+    assert len(found.value) == 1_000
 
 
 async def test_a_key_of_another_kind_is_not_there(redis_server: RedisServer, prefix: str) -> None:
@@ -600,6 +615,12 @@ async def test_after_its_end_nobody_looks(redis_server: RedisServer, prefix: str
         assert (await cache.get_or_load("db_query", "1", old.before(source.load), "1")).name == "new 1"
         assert await old.get("db_query", "2") is None
         assert await old.take("db_query", "1") is None
+
+        def name_of(product_id: str) -> str:
+            raise AssertionError("nobody asks for a name any more")
+
+        unused = OldEntries(cache, name_of, until=datetime.now(UTC)).before(source.load)
+        assert (await cache.get_or_load("db_query", "3", unused, "3")).name == "new 3"
     assert old.over
     assert there(redis_server, f"{prefix}:old:1")
     client = redis_server.client()
@@ -635,3 +656,17 @@ async def test_a_name_that_needs_arguments_must_be_given(redis_server: RedisServ
         with pytest.raises(UsageError, match="name"):
             await old.take("db_query", "1")
         assert await old.get("db_query", "1", name=f"{prefix}:old:mine") == "old"
+
+
+async def test_on_a_cluster_entries_are_taken_over_wherever_they_are(
+    cluster: ClusterServers, cluster_prefix: str
+) -> None:
+    names = [f"user:{number}" for number in range(12)]  # in slots of all servers
+    async with make_manager(cluster, cluster_prefix) as cache:
+        for name in names:
+            await cache.link.call("SET", f"{cluster_prefix}:old:{name}", json.dumps(name), "EX", 600)
+        await cache.invalidate(Key("db_query", names[0]))
+        old = old_of(cache, cluster_prefix)
+
+        assert [await old.get("db_query", name) for name in names] == [None, *names[1:]]
+        assert await cache.get_many("db_query", names) == {name: name for name in names[1:]}

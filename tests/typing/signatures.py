@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from stoker.core import NOT_MODIFIED, CacheManager, NotModified, Reading, Receipt, cached, loader, previous
+from stoker.core import (
+    NOT_MODIFIED,
+    CacheManager,
+    NotModified,
+    OldEntries,
+    Reading,
+    Receipt,
+    cached,
+    loader,
+    previous,
+)
 
 
 @loader("typing.name", cache_type="db_query")
@@ -54,3 +64,18 @@ def check_decorated(cache: CacheManager) -> None:
         find.key(1, fuller=True)  # type: ignore[call-arg]  # pyright: ignore
 
     _ = use
+
+
+async def check_old_entries(cache: CacheManager, old: OldEntries) -> None:
+    """A loader that looks for old entries first is called as the loader."""
+    load = old.before(load_name)
+    assert_type(await cache.get_or_load("db_query", "1", load, 1, full=True), str)
+    await load("one")  # type: ignore[arg-type]  # pyright: ignore
+
+    @cached(cache=cache, cache_type="db_query")
+    @old.before
+    async def find(user_id: int, *, full: bool = False) -> list[str]:
+        return [f"{user_id}{full}"]
+
+    assert_type(await find(1, full=True), list[str])
+    await find("one")  # type: ignore[arg-type]  # pyright: ignore
