@@ -64,14 +64,15 @@ def stoker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def stoker_redis_cache(stoker_server: str, stoker_config: CacheConfig) -> Iterator[CacheManager]:
     """A cache on a real server, below a prefix of its own: `async with stoker_redis_cache as cache`."""
-    from redis import Redis
-
+    redis = pytest.importorskip(
+        "redis", reason="a cache on a server needs redis: pip install 'stoker[redis]'"
+    )
     from stoker.core import CacheManager
 
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     there = stoker_config.redis.model_copy(update={"url": stoker_server, "enabled": True})
     yield CacheManager(stoker_config.model_copy(update={"prefix": prefix, "redis": there}), recording=False)
-    client: Any = Redis.from_url(stoker_server)
+    client: Any = redis.Redis.from_url(stoker_server)
     for name in client.scan_iter(match=f"{prefix}:*", count=1000):
         client.unlink(name)
     client.close()

@@ -138,6 +138,21 @@ def test_without_a_server_the_tests_are_skipped_with_the_reason(
     result.stdout.fnmatch_lines(["*STOKER_SERVER*no program*"])
 
 
+def test_without_the_client_the_tests_are_skipped_with_the_reason(runs: pytest.Pytester) -> None:
+    runs.makeconftest("import sys\n\nsys.modules['redis'] = None\n")
+    runs.makepyfile(
+        """
+        def test_on_a_server(stoker_redis_cache): ...
+
+        def test_in_memory(stoker_cache): ...
+        """
+    )
+    result = runs.runpytest_subprocess("-q", "-rs", "-p", "no:valkey", "-p", "no:celery")
+
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*pip install 'stoker[[]redis]'*"])
+
+
 def test_unused_it_imports_nothing(runs: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others import what they like
     runs.makepyfile(
