@@ -32,8 +32,8 @@ def load_driver() -> None:
     try:
         import_module("redis.asyncio.connection")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "redis":
-            raise
+        if error.name != "redis":
+            raise  # it is there, and broken
         missing.insert(0, "redis")
     if missing:
         raise ConfigError(
