@@ -22,6 +22,7 @@ from stoker.core.errors import LinkError, ReplyError
 from stoker.core.heartbeat import KEPT_SECONDS as HEARTBEAT_SECONDS
 from stoker.core.hotkeys import BUCKET_MEMBERS, RECIPE_KEPT_SECONDS, hottest_keys
 from stoker.core.keys import glob_escape
+from stoker.core.responses.request_metrics import BUCKET_SECONDS
 from stoker.core.runs import KEPT_SECONDS as RUN_SECONDS
 from stoker.core.runs import RunLock, new_run_id, record_run
 from stoker.core.sizes import Sizes, store_sizes
@@ -39,9 +40,6 @@ UNLINK_BATCH = 500
 
 #: Metrics are kept so long, in seconds.
 RETENTION_SECONDS = 86400.0
-
-#: A bucket of request metrics that has lost its TTL lives so long, in seconds: a day, and its own hour.
-REQUEST_SECONDS = 86400 + 3600
 
 #: A lease is renewed every second or so: one that would hold longer than this belongs to nobody.
 LONGEST_LEASE_MS = 60_000
@@ -110,6 +108,7 @@ class Classifier:
         self._keys = manager.keys
         self._start = f"{manager.keys.prefix}:"
         self._oldest = now - retention
+        self._request_seconds = int(manager.config.request_metrics_ttl) + BUCKET_SECONDS
         self._entry = re.compile(re.escape(f"{self._start}e:{{") + r"([a-z][a-z0-9_]*):", re.DOTALL)
         self.entries: Counter[str] = Counter()
         """Entries seen, by type."""
@@ -129,7 +128,7 @@ class Classifier:
                 if start.isdigit():
                     self._sort_bucket(name, int(start), rates.COARSE.kept, found)
             case "requests":
-                found.ttl.append((name, REQUEST_SECONDS))
+                found.ttl.append((name, self._request_seconds))
             case "hot":
                 self._sort_hot(name, rest, found)
             case "recipe":

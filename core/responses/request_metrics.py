@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -57,6 +58,9 @@ class _Stored(msgspec.Struct, array_like=True):
     """Unix time until which it is kept."""
 
 
+#: What managers without a server keep.
+_LOCAL = WeakKeyDictionary["CacheManager", deque[tuple[float, _Stored]]]()
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
 
@@ -71,8 +75,7 @@ class RequestMetrics:
     def __init__(self, manager: CacheManager) -> None:
         self._manager = manager
         self._kept_seconds = manager.config.request_metrics_ttl
-        self._local: deque[tuple[float, _Stored]] = deque(maxlen=BUCKET_RECORDS)
-        """Where there is no server."""
+        self._local = _LOCAL.setdefault(manager, deque(maxlen=BUCKET_RECORDS))
 
     async def record(
         self,

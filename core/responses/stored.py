@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 import msgspec
 
@@ -35,7 +36,9 @@ def describe(request: Any, response: Any, ttl_seconds: float, **known: str) -> R
     """Return the metadata of a response: what it says of itself, else what is known beside it."""
     return ResponseMetadata(
         request_id=_said(response, "request_id") or known.get("request_id", ""),
-        provider_used=_said(response, "provider_used") or known.get("provider_used", ""),
+        provider_used=_said(response, "provider_used")
+        or _said(response, "provider")
+        or known.get("provider_used", ""),
         model=_said(response, "model") or known.get("model", "") or _said(request, "model"),
         cached_at=datetime.now(UTC),
         ttl_seconds=ttl_seconds,
@@ -43,9 +46,17 @@ def describe(request: Any, response: Any, ttl_seconds: float, **known: str) -> R
 
 
 def _said(source: Any, name: str) -> str:
-    """A field of a response or request that is a text; empty where there is none."""
-    value = source.get(name) if isinstance(source, dict) else getattr(source, name, None)  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+    """A field of a response or request that is a name or an id, as text; empty where there is none."""
+    value = _field(source, name)
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
+        return str(value)
     return value if isinstance(value, str) else ""
+
+
+def _field(source: Any, name: str) -> Any:
+    if isinstance(source, Mapping):
+        return cast("Mapping[str, Any]", source).get(name)
+    return getattr(source, name, None)
 
 
 def tag_of(cache_type: str, kind: str, name: str) -> str:
@@ -89,5 +100,5 @@ def join_texts(chunks: list[Any], metadata: ResponseMetadata) -> GenerationRespo
 
 def whole_content(response: Any) -> list[Any]:
     """Make the one chunk of a response that came as a whole: its content, or else itself."""
-    content = response.get("content") if isinstance(response, dict) else getattr(response, "content", None)  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+    content = _field(response, "content")
     return [content if isinstance(content, str) else response]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -225,38 +224,6 @@ async def test_an_answer_that_was_invalidated_while_it_was_computed_is_not_serve
         assert await cache.get_cached_response(REQUEST) is None
 
 
-async def test_all_answers_of_a_model_or_a_provider_die_with_one_command(
-    redis_server: RedisServer, prefix: str
-) -> None:
-    async with ResponseCache(make_config(redis_server, prefix)) as cache:
-        models = {f"{name} {n}": asking(str(n), model=name) for name in ("small", "large") for n in range(5)}
-        for name, request in models.items():
-            provider = "openai" if name.endswith(("0", "1")) else "anthropic"
-            await cache.cache_response(request, GenerationResponse(name, provider_used=provider))
-        writes = cache.manager.link.writes
-
-        receipt = await cache.invalidate_model("large")
-
-        assert receipt.acknowledged
-        assert cache.manager.link.writes == writes + 1
-        alive = {name for name, request in models.items() if await cache.get_cached_response(request)}
-        assert alive == {f"small {n}" for n in range(5)}
-        assert (await cache.invalidate_provider("anthropic")).acknowledged
-        alive = {name for name, request in models.items() if await cache.get_cached_response(request)}
-        assert alive == {"small 0", "small 1"}
-
-
-async def test_names_that_are_no_tags_are_tagged_all_the_same(redis_server: RedisServer, prefix: str) -> None:
-    names = ["x" * 300, "x" * 299 + "y", "tab\there", "gpt:4", "模型"]
-    async with ResponseCache(make_config(redis_server, prefix)) as cache:
-        for name in names:
-            assert await cache.cache_response(asking("a", model=name), RESPONSE)
-        for number, name in enumerate(names):
-            await cache.invalidate_model(name)
-            alive = [bool(await cache.get_cached_response(asking("a", model=one))) for one in names]
-            assert alive == [False] * (number + 1) + [True] * (len(names) - number - 1)
-
-
 async def test_namespaces_and_types_are_apart(redis_server: RedisServer, prefix: str) -> None:
     async with make_manager(redis_server, prefix, answer={"ttl": 60}) as manager:
         caches = [
@@ -296,40 +263,6 @@ async def test_requests_that_cannot_be_keyed_are_refused_at_the_call(
         for call in calls:
             with pytest.raises(UsageError, match="a str is no request"):
                 call()
-
-
-async def test_one_answer_or_all_are_invalidated(redis_server: RedisServer, prefix: str) -> None:
-    async with ResponseCache(make_config(redis_server, prefix)) as cache:
-        requests = [asking(str(number)) for number in range(10)]
-        for request in requests:
-            await cache.cache_response(request, RESPONSE)
-        assert await cache.delete(requests[0]) == 1
-        assert await cache.delete(requests[0]) == 0
-        first = cache.key(requests[1])[:6]
-        assert await cache.invalidate_cache(f"{first}*") == 1
-        assert await cache.get_cached_response(requests[1]) is None
-        assert await cache.invalidate_cache("*") == 8
-        assert await cache.invalidate_cache() == 0
-
-
-@pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"], ["memory"]])
-async def test_dead_answers_give_their_memory_back(
-    redis_server: RedisServer, prefix: str, tiers: list[str]
-) -> None:
-    client = redis_server.client()
-    async with ResponseCache(make_config(redis_server, prefix, llm_response={"tiers": tiers})) as cache:
-        for number in range(20):
-            model = "old" if number % 2 else "new"
-            await cache.cache_response(asking(str(number), model=model), RESPONSE)
-        await cache.invalidate_model("old")
-        before = len(list(client.scan_iter(match=f"{prefix}:e:*")))
-
-        assert await cache.cleanup_expired_cache() == 10
-        assert await cache.cleanup_expired_cache() == 0
-        after = len(list(client.scan_iter(match=f"{prefix}:e:*")))
-        assert (before, after) == ((0, 0) if tiers == ["memory"] else (20, 10))
-        assert await cache.get_cached_response(asking("2", model="new")) == RESPONSE
-    client.close()
 
 
 async def test_statistics_name_what_the_older_systems_named(redis_server: RedisServer, prefix: str) -> None:
@@ -396,20 +329,6 @@ async def test_connect_and_disconnect_and_their_other_names(redis_server: RedisS
     await cache.close()
 
 
-async def test_the_key_of_a_request_and_the_raw_client_are_public(
-    redis_server: RedisServer, prefix: str
-) -> None:
-    """As the older system's de-duplication by hand used them; `get_or_generate` needs neither."""
-    async with ResponseCache(make_config(redis_server, prefix)) as cache:
-        cache_key = cache._generate_cache_key(REQUEST)
-        assert cache_key == cache.generate_cache_key(REQUEST) == cache.key(REQUEST)
-        name = f"{prefix}:processing:{cache_key}"
-        assert await cache.redis.get(name) is None
-        await cache.redis.set(name, "1", ex=60)
-        assert await cache.client.get(name)
-        assert await cache.redis.delete(name) == 1
-
-
 def test_a_type_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="no cache type is called 'answers'"):
         ResponseCache(CacheConfig(), cache_type="answers")
@@ -422,86 +341,3 @@ class Opaque:
 def test_a_response_type_that_cannot_be_stored_is_refused() -> None:
     with pytest.raises(UsageError, match="Opaque"):
         ResponseCache(CacheConfig(), response_type=Opaque)
-
-
-# -- the examples of the Caching Service, each as it is written here -------------------------------
-
-
-async def test_the_quick_start(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDIS_URL", redis_server.url)
-    from stoker.core import load_config
-
-    generation_request, generation_response = REQUEST, RESPONSE
-    cache = ResponseCache(load_config(CacheConfig, environ={"REDIS_URL": redis_server.url}).value)
-    await cache.connect()
-    await cache.cache_response(request=generation_request, response=generation_response, ttl_seconds=3600)
-    cached_response = await cache.get_cached_response(generation_request)
-    assert cached_response
-    assert cached_response.content == "Hi!"
-
-    stats = await cache.get_cache_stats()
-    shown = f"{stats['memory_human']} {stats['cached_responses']} {stats['total_keys']}"
-    assert len(shown.split()) == 3
-
-    count = await cache.invalidate_cache("*")
-    assert count == 1
-    count = await cache.cleanup_expired_cache()
-    assert count == 0
-    await cache.disconnect()
-
-
-async def test_identical_requests_save_money(redis_server: RedisServer, prefix: str) -> None:
-    model = Model()
-    model.gate.set()
-    async with ResponseCache(make_config(redis_server, prefix)) as cache:
-
-        async def answer(request: GenerationRequest) -> GenerationResponse:
-            response = await cache.get_cached_response(request)
-            if response:
-                return response  # a hit: free!
-            response = await model(request)
-            await cache.cache_response(request, response, ttl_seconds=3600)
-            return response
-
-        assert await answer(REQUEST) == await answer(REQUEST)
-        assert model.calls == 1
-
-
-async def test_metrics_for_a_dashboard(redis_server: RedisServer, prefix: str) -> None:
-    async with ResponseCache(make_config(redis_server, prefix)) as cache:
-        response = RESPONSE
-        await cache.cache_request_metrics(
-            request_id=response.request_id,
-            provider=response.provider_used,
-            response_time_ms=response.processing_time_ms,
-            cost_usd=response.cost_usd,
-        )
-        await cache.cache_request_metrics(
-            request_id="req_123", provider="openai", response_time_ms=1250, cost_usd=0.0025, ttl_seconds=86400
-        )
-        metrics = await cache.get_metrics_for_period(hours=24)
-        assert f"Total metrics: {len(metrics)}" == "Total metrics: 2"
-        assert sum(metric["cost_usd"] for metric in metrics) == metrics.totals.cost_usd == 0.005
-
-
-def test_the_key_is_made_of_the_normalized_request() -> None:
-    cache_data = {
-        "messages": [{"role": "user", "content": "Hello"}],
-        "temperature": 0.7,
-        "top_p": 1.0,
-        "max_tokens": 1000,
-    }
-    same = json.loads(json.dumps(cache_data, sort_keys=True))
-    request = GenerationRequest([ChatMessage("user", "Hello")], 0.7, 1.0, 1000)
-    assert ResponseCache(CacheConfig()).key(cache_data) == request_key(same) == request_key(request)
-
-
-async def test_times_to_live_for_what_changes_often_and_what_does_not(
-    redis_server: RedisServer, prefix: str
-) -> None:
-    async with ResponseCache(make_config(redis_server, prefix)) as cache:
-        for seconds in (300, 86400):
-            await cache.cache_response(REQUEST, RESPONSE, ttl_seconds=seconds)
-            left = await cache.manager.ttl("llm_response", cache.key(REQUEST))
-            assert left is not None
-            assert seconds * 0.9 < left <= seconds

@@ -21,50 +21,8 @@ from stoker.core import (
 from stoker.core.flights import LoadCancelledError
 from tests.managers import make_config
 from tests.servers import RedisServer
+from tests.streams import CHUNKS, REQUEST, Model, caches, collect
 from tests.waiting import eventually
-
-REQUEST = GenerationRequest([ChatMessage("user", "Hello")], 0.7, model="gpt-4o")
-CHUNKS = ["Once ", "upon ", "a ", "time"]
-
-
-class Model:
-    """A model that streams a chunk whenever it is let to."""
-
-    def __init__(self, chunks: list[Any] | None = None) -> None:
-        self.chunks = CHUNKS if chunks is None else chunks
-        self.calls = 0
-        self.given = 0
-        self.error_after: int | None = None
-        self.closed = 0
-        self._allowed = asyncio.Semaphore(0)
-
-    def allow(self, count: int) -> None:
-        for _ in range(count):
-            self._allowed.release()
-
-    async def stream(self, _request: Any) -> AsyncGenerator[Any]:
-        self.calls += 1
-        try:
-            for number, chunk in enumerate(self.chunks):
-                await self._allowed.acquire()
-                if self.error_after == number:
-                    raise RuntimeError("the model broke off")
-                self.given += 1
-                yield chunk
-            await self._allowed.acquire()
-        finally:
-            self.closed += 1
-
-
-async def collect(chunks: AsyncIterator[Any], into: list[Any] | None = None) -> list[Any]:
-    found: list[Any] = [] if into is None else into
-    async for chunk in chunks:
-        found.append(chunk)  # noqa: PERF401  they are looked at as they come
-    return found
-
-
-def caches(server: RedisServer, prefix: str, **policy: Any) -> ResponseCache[GenerationResponse]:
-    return ResponseCache(make_config(server, prefix, llm_response=policy))
 
 
 async def test_chunks_are_passed_through_as_they_come(redis_server: RedisServer, prefix: str) -> None:
@@ -242,48 +200,6 @@ async def test_a_stream_that_nobody_reads_is_not_begun(redis_server: RedisServer
     async with caches(redis_server, prefix) as cache:
         cache.get_or_stream(REQUEST, model.stream)
         assert model.calls == 0
-
-
-async def test_a_stream_that_is_too_large_is_passed_through_and_not_stored(
-    redis_server: RedisServer, prefix: str
-) -> None:
-    model = Model(["x" * 300_000] * 5)
-    model.allow(99)
-    async with caches(redis_server, prefix, max_entry=1_000_000) as cache:
-        one, other = await asyncio.gather(
-            collect(cache.get_or_stream(REQUEST, model.stream)),
-            collect(cache.get_or_stream(REQUEST, model.stream)),
-        )
-        assert one == other == model.chunks
-        assert await cache.get_cached_response(REQUEST) is None
-
-
-async def test_a_stream_that_is_too_large_waits_for_its_slowest_reader(
-    redis_server: RedisServer, prefix: str
-) -> None:
-    model = Model(["x" * 600_000] * 20)
-    model.allow(99)
-    async with caches(redis_server, prefix, max_entry=1_000_000) as cache:
-        stream = cache.get_or_stream(REQUEST, model.stream)
-        for number in range(1, 21):
-            assert len(await anext(stream)) == 600_000
-            assert model.given <= number + 3, "what nobody has read is not piled up"
-        with pytest.raises(StopAsyncIteration):
-            await anext(stream)
-
-
-async def test_a_stream_that_is_too_large_ends_when_nobody_reads_it(
-    redis_server: RedisServer, prefix: str
-) -> None:
-    model = Model(["x" * 600_000] * 20)
-    model.allow(99)
-    async with caches(redis_server, prefix, max_entry=1_000_000) as cache:
-        stream = cache.get_or_stream(REQUEST, model.stream)
-        await anext(stream)
-        assert isinstance(stream, AsyncGenerator)
-        await stream.aclose()
-        await eventually(lambda: model.closed, "the source is closed")
-        assert model.given < 6
 
 
 async def test_a_stream_that_takes_too_long_is_cut_off(redis_server: RedisServer, prefix: str) -> None:

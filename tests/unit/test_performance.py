@@ -17,6 +17,7 @@ from stoker.core.memory_store import MemoryStore
 from stoker.core.performance import CachePerformanceMonitor
 from stoker.core.performance.export import PerformanceCollector, export_prometheus
 from stoker.core.performance.figures import slope
+from tests.pages import table, text_of
 
 MB = 2**20
 
@@ -340,6 +341,18 @@ def test_figures_are_exported_for_prometheus() -> None:
     assert found["stoker_monitor_compression_ratio", "db_query"] == pytest.approx(1.0526, abs=1e-4)
     assert found["stoker_monitor_duration_seconds", "db_query,get,0.95"] == pytest.approx(0.5)
     assert found["stoker_monitor_duration_seconds", "db_query,make_key,0.5"] == pytest.approx(0.02)
+
+
+def test_the_page_lists_every_metric_and_no_other() -> None:
+    families: list[Any] = list(PerformanceCollector(troubled()).collect())
+    found = {
+        (family.name + "_total" * (family.type == "counter"), family.type, tuple(family._labelnames))
+        for family in families
+    }
+    section = text_of("metrics.md").partition("## What a monitor shows")[2].partition("\n## ")[0]
+    rows = table(section, "metric")
+
+    assert {(row[0].strip("`"), row[1], tuple(row[2].replace("`", "").split(", "))) for row in rows} == found
 
 
 def test_a_collector_reads_at_the_scrape(monitor: CachePerformanceMonitor) -> None:
