@@ -62,6 +62,9 @@ class Keyed(Generic[P]):
         place: Who keeps them.
     """
 
+    # The slots are for what every call reads.
+    __slots__ = ("__dict__", "__weakref__", "_key")
+
     __name__: str
     __qualname__: str
     __wrapped__: Callable[..., Any]
@@ -71,11 +74,11 @@ class Keyed(Generic[P]):
         _look_like_a_function(self, function)
         self._function = function
         self._terms = terms
-        self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore)
-        self._digest = self._arguments.__call__
         self._name = f"{terms.beginning}{short_name_of(function)}.v{terms.version}"
         """What its loader is called, and its keys begin with."""
         self._prefix = self._name + SEPARATOR
+        self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore, prefix=self._prefix)
+        self._key = self._arguments.__call__
         self._refuse_a_second(place)
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -84,7 +87,7 @@ class Keyed(Generic[P]):
         Raises:
             UsageError: An argument can't be told from others.
         """
-        return self._prefix + self._digest(args, kwargs)
+        return self._key(args, kwargs)
 
     def _spec(self, function: Callable[..., Any]) -> Loader:
         """Describe the async form of the function; the worker can call it by name, to keep results warm."""
