@@ -19,6 +19,9 @@ from stoker.core.policy import check_ttl
 
 P = ParamSpec("P")
 
+#: A namespace is part of keys and of tags.
+MAX_NAMESPACE_BYTES = 100
+
 #: Between the parts of a key.
 SEPARATOR = ":"
 
@@ -45,7 +48,9 @@ class Terms:
         if self.ttl is not None:
             check_ttl(self.ttl)
         if self.namespace is not None:
-            check_text("a namespace", self.namespace)
+            size = len(check_text("a namespace", self.namespace))
+            if size > MAX_NAMESPACE_BYTES:
+                raise UsageError(f"a namespace has at most {MAX_NAMESPACE_BYTES} bytes, not {size}")
 
     @property
     def beginning(self) -> str:

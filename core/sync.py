@@ -73,8 +73,8 @@ class SyncCacheManager(Face):
             ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
         """
         _refuse_a_loop()
-        manager = self._home.loop.run(self._home.manager())
-        return self.perform(lambda _: manager.connect())
+        self._home.loop.run(self._home.manager())
+        return self._home.reached
 
     def close(self, timeout: float = 5.0) -> None:
         """Let loads under way end within `timeout` seconds and disconnect; a later use connects again."""

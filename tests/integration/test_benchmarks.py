@@ -61,6 +61,12 @@ def test_all_that_is_compared_can_be_done() -> None:
         assert cell["stoker"]["per_second"] > 0
 
 
+def test_calls_of_threads_are_measured_beside_the_bare_client() -> None:
+    document = measure("sync_calls", "--rounds", "1", "--calls", "20", "--threads", "2")
+    names = ("redis-py, get", "get", "get, in memory", "decorated, in memory")
+    assert all(document[name]["microseconds"] > 0 for name in names)
+
+
 def test_no_stale_read_is_found() -> None:
     document = measure(
         "freshness", "--only", "delete / redis / same", "--only", "tag / both / other",

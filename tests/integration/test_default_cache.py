@@ -121,7 +121,9 @@ async def test_a_function_opens_its_own_cache_at_the_first_call(
 ) -> None:
     calls: list[int] = []
 
-    @cached(ttl=60, namespace="api", backend=backend, redis_url=redis_server.url, key_prefix=prefix)
+    space = f"api-{prefix}"
+
+    @cached(ttl=60, namespace=space, backend=backend, redis_url=redis_server.url, key_prefix=prefix)
     async def get_user(user_id: int) -> tuple[int, str]:
         calls.append(user_id)
         return user_id, "x"
@@ -147,6 +149,21 @@ async def test_a_function_opens_its_own_cache_at_the_first_call(
     await close_default_cache()
     assert await get_user(1) == (1, "x")  # it opens another one
     assert calls == [1, 1, 1] + ([1] if backend == "memory" else [])
+    await close_default_cache()
+
+
+async def test_functions_that_one_function_makes_need_namespaces(nothing_left: None) -> None:
+    def make(tenant: str, namespace: str | None) -> Any:
+        @cached(backend="memory", namespace=namespace)
+        async def load(number: int) -> str:
+            return f"{tenant} {number}"
+
+        return load
+
+    first, second = make("a", None), make("b", "b")
+    assert [await first(1), await second(1)] == ["a 1", "b 1"]
+    with pytest.raises(UsageError, match="give each a namespace"):
+        make("c", None)
     await close_default_cache()
 
 
