@@ -152,7 +152,7 @@ class RedisConfig(DiscreetModel):
     keepalive: bool = True
     """Whether idle connections are probed (TCP keep-alive), so that one that is dead is found out."""
     max_connections: int = Field(default=50, ge=1, le=10_000)
-    """Read for older deployments' sake: a process shares one connection, whatever this says."""
+    """Connections of the raw client (`CacheManager.client`) at most; the caches of a process share one."""
     connect_timeout: PositiveSeconds = 0.5
     """A connection that takes longer is given up."""
     timeout: PositiveSeconds = 0.1

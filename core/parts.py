@@ -81,12 +81,16 @@ class Parts:
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
         self.serving = Serving(self.storage, self._loads)
         self._in_memory = self.storage.in_memory
+        self._recording = Recording(self) if recording and counted else None
+        self._owner = next(_OWNERS)
+        self._prepare(metrics)
+
+    def _prepare(self, metrics: CacheMetrics | None) -> None:
+        """Make what runs or is made only while the manager is connected."""
         bounds_of_age = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
         self._follower: Follower | None = None
         if bounds_of_age and isinstance(self.log, InvalidationLog):
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
-        self._recording = Recording(self) if recording and counted else None
-        self._owner = next(_OWNERS)
         self._client: Any = None
         self.is_open = False
         """Whether it was connected, and not closed since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stoker.core.census import ServerCount, count_memory, count_server
+from stoker.core.census import ServerCount, count_memory, count_server, count_types
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.parts import Parts
 from stoker.core.stats import CacheStats, low_hit_rate
@@ -38,7 +38,7 @@ class Reporting(Parts):
         except (LinkError, ReplyError) as trouble:
             counted, error = _NOTHING_COUNTED, str(trouble)
         found = {
-            "cached_keys": counted.entries,
+            "cached_keys": counted.entries + self._kept_here_alone(cache_type),
             "total_keys": counted.keys,
             "memory_bytes": counted.bytes,
             "connected": self.link.ready,
@@ -47,6 +47,13 @@ class Reporting(Parts):
         l2 = None if local.l2 is None else local.l2.model_copy(update=found)
         warnings = [*local.warnings, *([counted.warning] if counted.warning else [])]
         return local.model_copy(update={**found, "l2": l2, "warnings": warnings})
+
+    def _kept_here_alone(self, cache_type: str | None) -> int:
+        """Entries in memory of the types that are nowhere else, where all types are asked for."""
+        if cache_type is not None:
+            return 0
+        counts = count_types(self.memory)
+        return sum(counts[name] for name, policy in self.config.types.items() if not policy.in_redis)
 
     def local_stats(self, cache_type: str | None = None, *, namespace: str = "") -> CacheStats:
         """As `get_stats`, from what this process knows, at once: of a server's entries nothing is counted.

@@ -260,6 +260,10 @@ class Cache(ViewAliases, CacheInterface):
         """Return what was counted of the type here, and what is kept of the view; see `CacheManager`."""
         return await self.manager.get_stats(self.cache_type, namespace=self.namespace)
 
+    def local_stats(self) -> CacheStats:
+        """As `get_stats`, from what this process knows, at once; see `CacheManager.local_stats`."""
+        return self.manager.local_stats(self.cache_type, namespace=self.namespace)
+
     async def reset_stats(self) -> None:
         """Let the statistics of the type count from now on; see `CacheManager.reset_stats`."""
         await self.manager.reset_stats(self.cache_type)

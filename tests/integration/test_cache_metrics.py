@@ -12,6 +12,7 @@ from stoker.core import CacheConfig, CacheManager, CacheMetrics, CacheType, Usag
 from stoker.core.cache_metrics import Window
 from stoker.core.clock import boottime
 from stoker.core.counters import TypeCounters
+from stoker.core.metrics import ProcessCollector
 from tests.managers import make_config
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -162,3 +163,31 @@ def test_notes_do_not_grow_with_scrapes() -> None:
     for n in range(1000):
         window.rates(counted(n, 0))
     assert len(window._notes) <= 3
+
+
+async def test_it_shows_all_that_a_collector_of_one_manager_shows_and_rates_and_sizes(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    metrics = CacheMetrics(CollectorRegistry())
+    async with CacheManager(make_config(redis_server, prefix), metrics=metrics) as cache:
+        await cache.get("session", "missing")
+        alone = {family.name for family in ProcessCollector(cache).collect()}
+        assert {family.name for family in metrics.collect()} == alone | {"cache_hit_rate", "cache_size_keys"}
+
+
+async def test_scrapes_of_other_threads_meet_managers_that_come_and_go() -> None:
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry)
+    scrapes = [asyncio.create_task(asyncio.to_thread(scrape_often, registry)) for _ in range(2)]
+    for n in range(60):
+        cache = CacheManager(ALONE, metrics=metrics)
+        await cache.set("session", str(n), n)
+        assert await cache.get("session", str(n)) == n
+        await asyncio.sleep(0)
+    await asyncio.gather(*scrapes)
+    assert value(registry, "cache_hits_total", cache_type="session") == 60
+
+
+def scrape_often(registry: CollectorRegistry) -> None:
+    for _ in range(60):
+        generate_latest(registry)

@@ -52,6 +52,19 @@ async def test_without_a_type_all_types_are_added_up(redis_server: RedisServer, 
         assert (stats.cache_type, stats.hits, stats.misses, stats.cached_keys) == (None, 6, 2, 2)
 
 
+async def test_types_in_memory_alone_are_counted_beside_those_in_redis(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with make_manager(redis_server, prefix, page={"tiers": ["memory"]}) as cache:
+        await cache.set_many("page", {"a": 1, "b": 2})
+        await cache.set("db_query", "c", 3)
+        assert (await cache.get_stats()).cached_keys == 3
+        page = await cache.get_stats("page")
+        assert (page.backend, page.cached_keys) == ("memory", 2)
+        assert await cache.cache("page").get_stats() == cache.cache("page").local_stats() == page
+        assert (await cache.get_stats("db_query")).cached_keys == 1
+
+
 async def test_of_two_tiers_each_has_its_part(redis_server: RedisServer, prefix: str) -> None:
     config = make_config(redis_server, prefix, page={"tiers": ["memory", "redis"]})
     async with CacheManager(config, recording=False) as cache, CacheManager(config, recording=False) as other:

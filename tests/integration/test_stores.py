@@ -21,7 +21,8 @@ from stoker.core import (
     hash_key,
 )
 from stoker.core.stores import STORE_TYPE, Store
-from tests.managers import PATIENT
+from tests.clusters import ClusterServers
+from tests.managers import PATIENT, make_manager
 from tests.servers import RedisServer
 
 BACKENDS: dict[type[Store], CacheBackend] = {
@@ -223,7 +224,7 @@ async def test_memory_needs_no_server_and_no_connecting() -> None:
     await cache.set("user:123", {"name": "John", "role": "admin"})
     assert await cache.get("user:123") == {"name": "John", "role": "admin"}
     assert not await cache.exists("session:abc")
-    stats = cache.manager.local_stats(STORE_TYPE)
+    stats = cache.local_stats()
     assert (stats["utilization_percent"], stats.max_size) == (0.2, 500)
     with pytest.raises(UsageError, match="in memory alone"):
         _ = cache.client
@@ -315,6 +316,16 @@ async def test_the_raw_client_has_the_same_settings(redis_server: RedisServer, p
         assert ours not in {int(line["id"]) for line in other.client_list()}  # it was closed with the cache
     async with cache:
         assert await cache.client.ping()  # and is made anew where the cache is opened again
+
+
+async def test_the_raw_client_of_a_cluster_knows_its_servers(
+    cluster: ClusterServers, cluster_prefix: str
+) -> None:
+    async with make_manager(cluster, cluster_prefix) as cache:
+        names = [f"{cluster_prefix}:{n}" for n in range(20)]
+        for name in names:
+            assert await cache.client.set(name, "1", ex=60)
+        assert [await cache.client.get(name) for name in names] == [b"1"] * 20
 
 
 @pytest.mark.parametrize(

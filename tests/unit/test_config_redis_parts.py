@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from stoker.core import CacheConfig
@@ -17,7 +19,7 @@ from tests.configuring import load, problems
 
 
 @pytest.mark.parametrize(
-    ("given", "url"),
+    ("parts", "url"),
     [
         ({}, "redis://localhost:6379/0"),
         ({"host": "cache"}, "redis://cache:6379/0"),
@@ -40,8 +42,8 @@ from tests.configuring import load, problems
         ({"url": "valkey://a:1/0", "db": 2}, "redis://a:1/2"),
     ],
 )
-def test_given_parts_go_over_those_of_the_url(given: dict[str, Any], url: str) -> None:
-    config = RedisConfig(**given)
+def test_given_parts_go_over_those_of_the_url(parts: dict[str, Any], url: str) -> None:
+    config = RedisConfig(**parts)
     assert config.url == url
     assert check_redis_url(url) == url
     assert RedisConfig.model_validate(config.model_dump()).url == url
@@ -56,8 +58,26 @@ def test_redis_py_reads_what_was_put_together_as_it_was_meant() -> None:
     assert {"password": "p/w", "db": 2, "path": "/r.sock"}.items() <= asked_for(socket.url).items()
 
 
+@given(user=st.text(min_size=1), password=st.text(min_size=1), db=st.integers(0, 99_999))
 @pytest.mark.parametrize(
-    ("given", "said"),
+    "url", ["redis://a:1/0", "redis://x:y@a?db=3&username=u&password=p", "unix:///r.sock"]
+)
+def test_any_user_and_password_come_out_as_they_were_given(
+    url: str, user: str, password: str, db: int
+) -> None:
+    from stoker.core.clients import asked_for
+
+    config = RedisConfig(url=url, username=user, password=SecretStr(password), db=db)
+    found = asked_for(config.url)
+    assert (found["username"], found["password"], found["db"]) == (user, password, db)
+
+
+def test_an_empty_password_takes_the_url_s_away() -> None:
+    assert RedisConfig(url="redis://me:pw@a:1/0", password=SecretStr("")).url == "redis://me@a:1/0"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
     [
         ({"url": "redis+cluster://a:1,b:2", "host": "c"}, "name all servers in redis.url"),
         ({"url": "redis+sentinel://a:1/main", "port": 5}, "name all servers in redis.url"),
@@ -70,11 +90,9 @@ def test_redis_py_reads_what_was_put_together_as_it_was_meant() -> None:
         ({"db": -1}, "db"),
     ],
 )
-def test_parts_that_have_no_place_are_refused_without_telling_a_secret(
-    given: dict[str, Any], said: str
-) -> None:
+def test_parts_that_have_no_place_are_refused_and_no_secret_told(parts: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        RedisConfig(**given)
+        RedisConfig(**parts)
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
