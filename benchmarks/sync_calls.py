@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import redis
 
@@ -42,7 +43,10 @@ def timed(work: Callable[[], object], calls: int, threads: int) -> float:
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
-    types = {"item": {"ttl": 3600.0}, "near": {"ttl": 3600.0, "tiers": ["memory", "redis"]}}
+    types: dict[str, dict[str, Any]] = {
+        "item": {"ttl": 3600.0},
+        "near": {"ttl": 3600.0, "tiers": ["memory", "redis"]},
+    }
     record = value_of(VALUE_BYTES, 1)
     with server() as running:
         url = address(running, options.transport)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -29,6 +30,15 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         if name.startswith(("STOKER_", "REDIS_", "CACHE_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def evicting_server() -> Generator[RedisServer]:
+    server = RedisServer("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru").start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -77,6 +87,13 @@ async def test_its_configuration_comes_as_fields_or_from_the_environment(
     await close_default_cache()
     with pytest.raises(ConfigError, match=r"(?s)can't be used: .*extra"):
         await init_default_cache({"extra": 1})
+
+
+async def test_a_server_that_may_evict_the_log_is_refused_and_nothing_is_left(nothing_left: None) -> None:
+    with evicting_server() as server:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="allow_eviction"):
+                await init_default_cache({"redis_url": server.url})
 
 
 def test_each_event_loop_has_its_own(redis_server: RedisServer, prefix: str) -> None:
