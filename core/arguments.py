@@ -58,6 +58,7 @@ class ArgumentDigest:
         function: The function.
         params: The parameters that count; all where not given.
         ignored: Parameters that don't count.
+        prefix: What the digests are to begin with.
 
     Raises:
         UsageError: A parameter that was named is none of the function's, or a text was given where several
@@ -69,7 +70,10 @@ class ArgumentDigest:
         function: Callable[..., Any],
         params: Iterable[str] | None = None,
         ignored: Iterable[str] | None = None,
+        *,
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         self._signature = inspect.signature(function)
         self._name = getattr(function, "__qualname__", repr(function))
         names = list(self._signature.parameters)
@@ -125,7 +129,8 @@ class ArgumentDigest:
         return {name: _digest_of([data]) for name, data in self._encoded(args, kwargs).items()}
 
     def _digest(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
-        return _digest_of(_text(name) + data for name, data in self._encoded(args, kwargs).items())
+        parts = [_text(name) + data for name, data in self._encoded(args, kwargs).items()]
+        return self._prefix + _digest_of(parts)
 
     def _encoded(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, bytes]:
         bound = self._signature.bind(*args, **kwargs)

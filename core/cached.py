@@ -192,8 +192,10 @@ class _Decorator:
             return SyncCachedFunction(function, terms, face.perform, place)
         if isinstance(place, OwnCache):
             if is_async:
-                return CachedFunction(function, terms, lambda spec: OpenedAnswering(place.open, spec), place)
-            return SyncCachedFunction(function, terms, place.perform, place)
+                return CachedFunction(
+                    function, terms, lambda spec: OpenedAnswering(place.open, spec), OwnCache
+                )
+            return SyncCachedFunction(function, terms, place.perform, OwnCache)
         if not is_async:
             raise UsageError(
                 f"{name} is a plain function, and this cache is for async ones: use a SyncCacheManager"

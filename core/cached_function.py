@@ -32,6 +32,8 @@ class CachedFunction(Keyed[P], Generic[P, R]):
     like others: it tells calls apart by its fields or its `__cache_key__`, unless it is ignored.
     """
 
+    __slots__ = ("_answering", "_hit", "_into", "_type")
+
     def __init__(
         self,
         function: Callable[P, Awaitable[Any]],
@@ -54,7 +56,7 @@ class CachedFunction(Keyed[P], Generic[P, R]):
             UsageError: An argument can't be told from others.
             Exception: Whatever the function raises.
         """
-        key = self._prefix + self._digest(args, kwargs)
+        key = self._key(args, kwargs)
         found = self._hit(self._type, key, self._into)
         if found is MISSING:
             found = await self._answering.read(key, args, kwargs)
@@ -135,7 +137,7 @@ class SyncCachedFunction(Keyed[P], Generic[P, R]):
             UsageError: An argument can't be told from others.
             Exception: Whatever the function raises.
         """
-        key = self._prefix + self._digest(args, kwargs)
+        key = self._key(args, kwargs)
         found = self._perform(lambda manager: self._answering(manager).answer(key, args, kwargs))
         return cast("R", found)
 

@@ -39,6 +39,8 @@ class Home:
 
     def __init__(self, make: Callable[[], CacheManager]) -> None:
         self.loop = LoopThread()
+        self.reached = False
+        """Whether the server answered when the cache was connected."""
         self._make = make
         self._manager: CacheManager | None = None
         self._place: asyncio.AbstractEventLoop | None = None
@@ -56,7 +58,7 @@ class Home:
         async with self._connecting:
             if self._manager is None:
                 manager = self._make()
-                await manager.connect()
+                self.reached = await manager.connect()
                 self._manager = manager
             return self._manager
 

@@ -19,6 +19,9 @@ from stoker.core.policy import check_ttl
 
 P = ParamSpec("P")
 
+#: A namespace is part of keys and of tags.
+MAX_NAMESPACE_BYTES = 100
+
 #: Between the parts of a key.
 SEPARATOR = ":"
 
@@ -45,7 +48,9 @@ class Terms:
         if self.ttl is not None:
             check_ttl(self.ttl)
         if self.namespace is not None:
-            check_text("a namespace", self.namespace)
+            size = len(check_text("a namespace", self.namespace))
+            if size > MAX_NAMESPACE_BYTES:
+                raise UsageError(f"a namespace has at most {MAX_NAMESPACE_BYTES} bytes, not {size}")
 
     @property
     def beginning(self) -> str:
@@ -62,6 +67,9 @@ class Keyed(Generic[P]):
         place: Who keeps them.
     """
 
+    # The slots are for what every call reads.
+    __slots__ = ("__dict__", "__weakref__", "_key")
+
     __name__: str
     __qualname__: str
     __wrapped__: Callable[..., Any]
@@ -71,11 +79,11 @@ class Keyed(Generic[P]):
         _look_like_a_function(self, function)
         self._function = function
         self._terms = terms
-        self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore)
-        self._digest = self._arguments.__call__
         self._name = f"{terms.beginning}{short_name_of(function)}.v{terms.version}"
         """What its loader is called, and its keys begin with."""
         self._prefix = self._name + SEPARATOR
+        self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore, prefix=self._prefix)
+        self._key = self._arguments.__call__
         self._refuse_a_second(place)
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -84,7 +92,7 @@ class Keyed(Generic[P]):
         Raises:
             UsageError: An argument can't be told from others.
         """
-        return self._prefix + self._digest(args, kwargs)
+        return self._key(args, kwargs)
 
     def _spec(self, function: Callable[..., Any]) -> Loader:
         """Describe the async form of the function; the worker can call it by name, to keep results warm."""

@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -27,24 +28,23 @@ class LoopThread:
 
     def __init__(self, name: str = "stoker-loop") -> None:
         self._name = name
-        self._reset()
+        self.forget()
+        _all.add(self)
 
-    def _reset(self) -> None:
+    def forget(self) -> None:
+        """Know of no loop: it was stopped, or is one of the process that this one was forked from."""
         self._lock = threading.Lock()
-        self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._calls: set[Call[Any]] = set()
 
     @property
     def running(self) -> bool:
-        """Whether the loop runs, in this very process."""
-        return self._loop is not None and self._process == os.getpid()
+        """Whether the loop runs in this process."""
+        return self._loop is not None
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop; start it if there is none yet in this process."""
-        if self._process != os.getpid():
-            self._reset()
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -94,16 +94,27 @@ class LoopThread:
     def stop(self, timeout: float = JOIN_SECONDS) -> None:
         """Cancel what still runs, stop the loop and wait for its thread, `timeout` seconds for each."""
         loop, thread, calls = self._loop, self._thread, self._calls
-        if loop is None or thread is None or self._process != os.getpid():
+        if loop is None or thread is None:
             return
         try:
             self.run(_cancel_all(timeout), timeout + 1)
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(timeout)
-            self._reset()
+            self.forget()
             for call in tuple(calls):  # they came too late to be cancelled
                 call.abandon()
+
+
+_all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for loop in tuple(_all):
+        loop.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 async def _cancel_all(timeout: float) -> None:

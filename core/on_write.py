@@ -65,6 +65,10 @@ def invalidate_on_write(
     kind, begin = place_of(cache, cache_type, "@invalidate_on_write")
     check_text("a prefix", prefix)
     terms = Terms(kind, begin, prefix)
+    if key_params is not None and not prefix:
+        raise UsageError(
+            "key_params needs a prefix: results without one don't tell what they were called with"
+        )
 
     def decorate(function: FunctionT) -> FunctionT:
         check_function(function)

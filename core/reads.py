@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from stoker.core.batches import Batch
 from stoker.core.conditional import NotModified
@@ -24,6 +24,8 @@ from stoker.core.tier import EntryState, Lookup, State
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+D = TypeVar("D")
 
 #: What is looked up without being counted is counted here.
 _UNCOUNTED = TypeCounters()
@@ -31,6 +33,19 @@ _UNCOUNTED = TypeCounters()
 
 class Reads(Parts):
     """What a `CacheManager` can be asked for."""
+
+    @overload
+    def get(
+        self, cache_type: str, key: str, default: None = None, *, into: type[T]
+    ) -> Coroutine[Any, Any, T | None]: ...
+
+    @overload
+    def get(self, cache_type: str, key: str, default: D, *, into: type[T]) -> Coroutine[Any, Any, T | D]: ...
+
+    @overload
+    def get(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+    ) -> Coroutine[Any, Any, Any]: ...
 
     # No `async def`: see `marks`.
     def get(
@@ -85,6 +100,16 @@ class Reads(Parts):
         born = await self.log.birth(policy.settle) if policy.settle else self.log.seen
         marks.leave(self._owner, cache_type, key, self.log.epoch, born)
         return default
+
+    @overload
+    def get_many(
+        self, cache_type: str, keys: Iterable[str], *, into: type[T]
+    ) -> Coroutine[Any, Any, dict[str, T]]: ...
+
+    @overload
+    def get_many(
+        self, cache_type: str, keys: Iterable[str], *, into: Any = Any
+    ) -> Coroutine[Any, Any, dict[str, Any]]: ...
 
     def get_many(
         self, cache_type: str, keys: Iterable[str], *, into: Any = Any

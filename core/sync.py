@@ -29,6 +29,7 @@ from stoker.core.write_through import WriteThrough
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+D = TypeVar("D")
 
 #: Seconds that loads under way are given when the process ends.
 EXIT_SECONDS = 1.0
@@ -72,8 +73,8 @@ class SyncCacheManager(Face):
             ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
         """
         _refuse_a_loop()
-        manager = self._home.loop.run(self._home.manager())
-        return self.perform(lambda _: manager.connect())
+        self._home.loop.run(self._home.manager())
+        return self._home.reached
 
     def close(self, timeout: float = 5.0) -> None:
         """Let loads under way end within `timeout` seconds and disconnect; a later use connects again."""
@@ -127,8 +128,29 @@ class SyncCacheManager(Face):
 
     # -- what a manager does ----------------------------------------------------------------------
 
-    get = plain(CacheManager.get)
-    get_many = plain(CacheManager.get_many)
+    @overload
+    def get(self, cache_type: str, key: str, default: None = None, *, into: type[T]) -> T | None: ...
+
+    @overload
+    def get(self, cache_type: str, key: str, default: D, *, into: type[T]) -> T | D: ...
+
+    @overload
+    def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any: ...
+
+    def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        """Return the value of a key, or `default`; see `CacheManager.get`."""
+        return self.perform(lambda manager: manager.get(cache_type, key, default, into=into))
+
+    @overload
+    def get_many(self, cache_type: str, keys: Iterable[str], *, into: type[T]) -> dict[str, T]: ...
+
+    @overload
+    def get_many(self, cache_type: str, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]: ...
+
+    def get_many(self, cache_type: str, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+        """Return the values of the keys that have one; see `CacheManager.get_many`."""
+        return self.perform(lambda manager: manager.get_many(cache_type, keys, into=into))
+
     set = plain(CacheManager.set)
     set_many = plain(CacheManager.set_many)
     fill = plain(CacheManager.fill)

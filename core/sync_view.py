@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+D = TypeVar("D")
 
 
 class SyncCache(Face):
@@ -40,16 +42,38 @@ class SyncCache(Face):
         **kwargs: P.kwargs,
     ) -> R:
         """Have a view carry out one of its methods."""
-        return self.face.perform(
-            lambda manager: method(Cache(manager, self.cache_type, self.namespace), *args, **kwargs)
-        )
+        return self._perform(lambda view: method(view, *args, **kwargs))
+
+    def _perform(self, work: Callable[[Cache], Coroutine[Any, Any, R]]) -> R:
+        return self.face.perform(lambda manager: work(Cache(manager, self.cache_type, self.namespace)))
 
     def key(self, key: str) -> str:
         """Return a key as the manager knows it."""
         return self.namespace + SEPARATOR + key if self.namespace else key
 
-    get = plain(Cache.get)
-    get_many = plain(Cache.get_many)
+    @overload
+    def get(self, key: str, default: None = None, *, into: type[T], track_stats: bool = True) -> T | None: ...
+
+    @overload
+    def get(self, key: str, default: D, *, into: type[T], track_stats: bool = True) -> T | D: ...
+
+    @overload
+    def get(self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True) -> Any: ...
+
+    def get(self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True) -> Any:
+        """Return the value of a key, or `default`; see `Cache.get`."""
+        return self._perform(lambda view: view.get(key, default, into=into, track_stats=track_stats))
+
+    @overload
+    def get_many(self, keys: Iterable[str], *, into: type[T]) -> dict[str, T]: ...
+
+    @overload
+    def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]: ...
+
+    def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+        """Return the values of the keys that have one; see `Cache.get_many`."""
+        return self._perform(lambda view: view.get_many(keys, into=into))
+
     set = plain(Cache.set)
     set_many = plain(Cache.set_many)
     fill = plain(Cache.fill)

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheInterface, CacheManager, UsageError, cached, close_default_cache
+from stoker.core import (
+    NOT_MODIFIED,
+    CacheInterface,
+    CacheManager,
+    NotModified,
+    UsageError,
+    cached,
+    close_default_cache,
+)
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.stores import Dictionary
@@ -266,6 +274,27 @@ async def test_a_store_of_ones_own_keeps_results() -> None:
     for _ in range(2):
         await untagged(5)  # None is a result
     assert calls == [1, 1, 1, 5]
+
+
+async def test_a_store_of_ones_own_has_nothing_that_could_be_unmodified() -> None:
+    @cached(Dictionary())
+    async def load() -> str | NotModified:
+        return NOT_MODIFIED
+
+    with pytest.raises(UsageError, match="answered NOT_MODIFIED"):
+        await load()
+
+
+async def test_tags_that_cant_be_told_leave_a_result_unstored() -> None:
+    store, calls = Dictionary(), list[int]()
+
+    @cached(store, tags=lambda number: [number])
+    async def load(number: int) -> int:
+        calls.append(number)
+        return number
+
+    assert [await load(1), await load(1)] == [1, 1]
+    assert (calls, store.told) == ([1, 1], [])
 
 
 async def test_what_cannot_be_decorated_is_refused_by_name(redis_server: RedisServer, prefix: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -29,6 +30,15 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         if name.startswith(("STOKER_", "REDIS_", "CACHE_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def evicting_server() -> Generator[RedisServer]:
+    server = RedisServer("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru").start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -79,6 +89,13 @@ async def test_its_configuration_comes_as_fields_or_from_the_environment(
         await init_default_cache({"extra": 1})
 
 
+async def test_a_server_that_may_evict_the_log_is_refused_and_nothing_is_left(nothing_left: None) -> None:
+    with evicting_server() as server:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="allow_eviction"):
+                await init_default_cache({"redis_url": server.url})
+
+
 def test_each_event_loop_has_its_own(redis_server: RedisServer, prefix: str) -> None:
     config = make_config(redis_server, prefix, page={})
 
@@ -121,7 +138,9 @@ async def test_a_function_opens_its_own_cache_at_the_first_call(
 ) -> None:
     calls: list[int] = []
 
-    @cached(ttl=60, namespace="api", backend=backend, redis_url=redis_server.url, key_prefix=prefix)
+    space = f"api-{prefix}"
+
+    @cached(ttl=60, namespace=space, backend=backend, redis_url=redis_server.url, key_prefix=prefix)
     async def get_user(user_id: int) -> tuple[int, str]:
         calls.append(user_id)
         return user_id, "x"
@@ -147,6 +166,21 @@ async def test_a_function_opens_its_own_cache_at_the_first_call(
     await close_default_cache()
     assert await get_user(1) == (1, "x")  # it opens another one
     assert calls == [1, 1, 1] + ([1] if backend == "memory" else [])
+    await close_default_cache()
+
+
+async def test_functions_that_one_function_makes_need_namespaces(nothing_left: None) -> None:
+    def make(tenant: str, namespace: str | None) -> Any:
+        @cached(backend="memory", namespace=namespace)
+        async def load(number: int) -> str:
+            return f"{tenant} {number}"
+
+        return load
+
+    first, second = make("a", None), make("b", "b")
+    assert [await first(1), await second(1)] == ["a 1", "b 1"]
+    with pytest.raises(UsageError, match="give each a namespace"):
+        make("c", None)
     await close_default_cache()
 
 

@@ -230,6 +230,8 @@ async def test_what_makes_no_sense_is_refused(redis_server: RedisServer, prefix:
                 "no parameter 'x'",
             ),
             (lambda: decorate(view, "users", tags="x")(write), "tags are several texts"),
+            (lambda: decorate(view, "", key_params=["n"])(write), "key_params needs a prefix"),
+            (lambda: decorate(view, "ä" * 51), "a namespace has at most 100 bytes, not 102"),
             (lambda: decorate(cache, "users", cache_type="page")(plain), "plain is a plain function"),
             (lambda: decorate(SyncCacheManager(), "users", cache_type="session")(write), "write is async"),
         ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,6 +223,54 @@ def test_a_call_may_have_a_limit_and_is_cancelled_by_it(cache: SyncCacheManager)
     with pytest.raises(TimeoutError, match="did not answer in time"):
         cache.perform(wait, timeout=0.01)
     assert ended.wait(20)
+
+
+class TimeLimit(Exception):  # noqa: N818  as Celery's SoftTimeLimitExceeded
+    pass
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[[], None]]:
+    """Sets an alarm that raises in the main thread, as Celery's time limits do."""
+
+    def raises(*_: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, raises)
+    yield lambda: signal.setitimer(signal.ITIMER_REAL, 0.05) and None
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_time_limit_ends_the_wait_and_what_it_waited_for(
+    cache: SyncCacheManager, alarm: Callable[[], None]
+) -> None:
+    ended = threading.Event()
+
+    async def wait(_: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    alarm()
+    with pytest.raises(TimeLimit):
+        cache.perform(wait)
+    assert ended.wait(20)
+    assert cache.set("page", "k", 1)  # the connection is as good as before
+
+
+def test_a_time_limit_in_a_loader_is_raised_in_its_thread_and_nothing_is_stored(
+    cache: SyncCacheManager, alarm: Callable[[], None]
+) -> None:
+    def load() -> str:
+        alarm()
+        threading.Event().wait()
+        return "never"
+
+    with pytest.raises(TimeLimit):
+        cache.get_or_load("page", "k", load)
+    assert cache.get_or_load("page", "k", lambda: "again") == "again"
 
 
 def test_a_load_that_takes_too_long_is_given_up(cache: SyncCacheManager) -> None:
