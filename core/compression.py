@@ -75,3 +75,15 @@ def expand(payload: bytes, method: str, max_bytes: int) -> bytes:
     if len(expanded) > max_bytes or not expander.eof:
         raise EntryError(f"cut off, or decompresses to more than {max_bytes} bytes")
     return expanded
+
+
+def is_damaged(payload: bytes, method: str, max_bytes: int) -> bool:
+    """Whether nobody could decompress a payload; that it is larger than `max_bytes` is no damage."""
+    try:
+        if method == "zstd":
+            size = zstandard.frame_content_size(payload)
+            return size < 0 or (size <= max_bytes and len(expand(payload, method, max_bytes)) != size)
+        expander = zlib.decompressobj()
+        return len(expander.decompress(payload, max_bytes + 1)) <= max_bytes and not expander.eof
+    except (EntryError, zstandard.ZstdError, zlib.error):
+        return True

@@ -69,7 +69,9 @@ class Finding:
         if lookup.state is not State.FRESH:
             return MISSING
         value = self.decode(lookup, into, policy, counters)
-        if value is MISSING and lookup.held is not None and policy.in_redis:
+        if value is MISSING and lookup.held is None:
+            self._tier.mending.mend(cache_type, key, lookup.data, policy.max_entry)
+        elif value is MISSING and policy.in_redis:
             # What memory has was made into something else; the server has all of it.
             lookup = await self.look_up_past_memory(cache_type, key, policy, counters)
             if lookup.state is State.FRESH:

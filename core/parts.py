@@ -68,7 +68,7 @@ class Parts:
         # Without a server nobody can be told which keys are hot; who only looks tells nothing.
         counted = not read_only and not self._alone
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES if counted else 0)
-        self.tier = RedisTier(self.link, self.log, self.keys)
+        self.tier = RedisTier(self.link, self.log, self.keys, read_only=read_only)
         commits = make_commits(self.link, self.log, self.keys)
         bounds = self.config.memory
         self.memory = MemoryTier(

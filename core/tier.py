@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import time
@@ -28,6 +29,7 @@ from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.knowledge import Log
 from stoker.core.link import Link
+from stoker.core.mending import Mending
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.script import Script
@@ -114,7 +116,8 @@ Answer = bytes | Lookup | None
 class RedisTier:
     """Reads entries."""
 
-    def __init__(self, link: Link, log: Log, keys: Keys) -> None:
+    def __init__(self, link: Link, log: Log, keys: Keys, *, read_only: bool = False) -> None:
+        self.mending = Mending(link, keys, active=not read_only)
         self._link = link
         self._log = log
         self._keys = keys
@@ -302,6 +305,7 @@ class RedisTier:
         try:
             entry = unpack_entry(data)
         except EntryError:
+            self.mending.mend(cache_type, key, data, policy.max_entry)
             return Lookup(State.UNDECODABLE)
         born = entry.born
         older = entry.epoch != log.epoch
@@ -324,10 +328,9 @@ class RedisTier:
 
     async def touch(self, cache_type: str, key: str, seen: bytes, fresh_until_ms: int, ttl_ms: int) -> bool:
         """Give an entry another time to live, if it is still the one that was seen; say whether it was."""
-        name = self._keys.entry(cache_type, key)
-        fresh = fresh_until_ms.to_bytes(8)
+        names, fresh = [self._keys.entry(cache_type, key)], fresh_until_ms.to_bytes(8)
         try:
-            return bool(await self._touch.run(self._link, [name], seen[:FROZEN_BYTES], fresh, max(1, ttl_ms)))
+            return bool(await self._touch.run(self._link, names, seen[:FROZEN_BYTES], fresh, max(1, ttl_ms)))
         except (LinkError, ReplyError):
             return False
 
@@ -336,12 +339,11 @@ class RedisTier:
         gone = 0
         for start in range(0, len(keys), FETCH_BATCH):
             batch = keys[start : start + FETCH_BATCH]
-            names = [self._keys.entry(cache_type, key) for key in batch]
-            names += [self._keys.counter(cache_type, key) for key in batch]
-            try:
+            names = [
+                name(cache_type, key) for name in (self._keys.entry, self._keys.counter) for key in batch
+            ]
+            with suppress(LinkError, ReplyError):
                 gone += int(await self._link.call("UNLINK", *names))
-            except (LinkError, ReplyError):
-                continue
         return gone
 
     async def peek(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[EntryState | None]:
