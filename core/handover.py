@@ -40,11 +40,18 @@ class Call(Generic[T]):
         loop: The loop, which runs in another thread.
         make: Makes the coroutine; called on the loop in the caller's context, and in no task, as if the
             caller had made it.
+        unused: Called if it came too late for `make` to be called.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        unused: Callable[[], object] = lambda: None,
+    ) -> None:
         self._loop = loop
         self._make = make
+        self._unused = unused
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._task: asyncio.Task[T] | None = None
         self._error: BaseException | None = None
@@ -56,6 +63,7 @@ class Call(Generic[T]):
 
     def _begin(self) -> None:
         if self._left:
+            self._unused()
             return
         try:
             self._task = self._loop.create_task(self._make())
@@ -97,6 +105,8 @@ class Call(Generic[T]):
 
     def abandon(self) -> None:
         """The loop is gone, and will end nothing any more."""
+        if self._task is None:
+            self._unused()
         self._inbox.put(None)
 
     def _cancel(self) -> None:

@@ -72,7 +72,7 @@ class LoopThread:
         Whatever interrupts the wait (a time limit of Celery's, a `TimeoutError` after `timeout` seconds)
         cancels the coroutine.
         """
-        return self.call(lambda: coroutine, timeout)
+        return self._wait(lambda: coroutine, timeout, coroutine.close)
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """As `run`, of a coroutine that is made on the loop, in the caller's context and in no task.
@@ -81,10 +81,19 @@ class LoopThread:
             UsageError: It is the loop's own thread that calls: it would wait for itself.
             concurrent.futures.CancelledError: The loop was stopped meanwhile.
         """
+        return self._wait(make, timeout)
+
+    def _wait(
+        self,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        timeout: float | None,
+        unused: Callable[[], object] = lambda: None,
+    ) -> T:
         loop = self.loop()
         if threading.current_thread() is self._thread:
+            unused()
             raise UsageError("this is the event loop's own thread: await the cache's async methods here")
-        call = Call(loop, make)
+        call = Call(loop, make, unused)
         self._calls.add(call)
         try:
             return call.wait(timeout)

@@ -16,12 +16,14 @@ import pytest
 from stoker.core import (
     NOT_MODIFIED,
     NotModified,
+    Recipe,
     SyncCacheManager,
     UsageError,
+    cached,
     loader,
     previous,
 )
-from tests.managers import make_config
+from tests.managers import make_config, make_manager
 from tests.servers import RedisServer
 from tests.waiting import wait_until
 
@@ -67,6 +69,26 @@ def test_an_async_loader_runs_on_the_loop(cache: SyncCacheManager) -> None:
     value = cache.get_or_load("page", "k", load, 1)
     assert value == (1, "stoker-loop")
     assert cache.get_or_load("page", "k", load, 2) == value
+
+
+async def test_the_worker_can_load_what_a_plain_function_returns(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    face = SyncCacheManager(make_config(redis_server, prefix, **POLICIES))
+    places: list[str] = []
+
+    @cached(face, "items", cache_type="page")
+    def find(number: int) -> Item:
+        places.append(threading.current_thread().name)
+        return Item(number)
+
+    key = find.key(1)
+    async with make_manager(redis_server, prefix, **POLICIES) as worker:  # type: ignore[arg-type]
+        recipe = Recipe(key.rpartition(":")[0], (1,))
+        assert (await worker.reload("page", key, recipe)).value == Item(1)
+    assert await asyncio.to_thread(find, 1) == Item(1)
+    assert places == ["stoker-load"]
+    await asyncio.to_thread(face.close)
 
 
 def test_many_are_loaded_with_one_call(cache: SyncCacheManager) -> None:

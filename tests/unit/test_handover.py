@@ -92,11 +92,7 @@ def test_what_was_asked_for_and_not_begun_is_done_elsewhere(loop: LoopThread) ->
 
 def test_the_loops_own_thread_cannot_wait_for_itself(loop: LoopThread) -> None:
     async def inside() -> None:
-        coroutine = asyncio.sleep(0)
-        try:
-            loop.run(coroutine)
-        finally:
-            coroutine.close()
+        loop.run(asyncio.sleep(0))
 
     with pytest.raises(UsageError, match="the event loop's own thread"):
         loop.run(inside())
@@ -108,6 +104,21 @@ def test_what_making_the_coroutine_raises_comes_back(loop: LoopThread) -> None:
 
     with pytest.raises(LookupError, match="no such thing"):
         loop.call(make)
+
+
+def test_what_a_caller_left_before_it_began_never_begins(loop: LoopThread) -> None:
+    stands, begun = threading.Event(), list[int]()
+
+    async def work() -> None:
+        begun.append(1)
+
+    loop.loop().call_soon_threadsafe(stands.wait, 20)
+    with pytest.raises(TimeoutError):
+        loop.run(work(), timeout=0.01)
+    stands.set()
+    loop.run(asyncio.sleep(0))
+    gc.collect()  # a coroutine that was never awaited is told of here
+    assert not begun
 
 
 def test_a_caller_who_waits_when_the_loop_stops_is_told(loop: LoopThread) -> None:
