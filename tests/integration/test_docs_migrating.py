@@ -152,9 +152,3 @@ def test_what_is_easily_missed_has_its_place() -> None:
 async def test_pages_run_patiently(at_home: RedisServer) -> None:
     configs = CacheConfig(redis_url=at_home.url), load_config(CacheConfig).value
     assert {config.redis.timeout for config in configs} == {PATIENT["timeout"]}
-
-
-async def test_the_raw_client_is_there(at_home: RedisServer) -> None:
-    async with ResponseCache(load_config(CacheConfig).value) as cache:
-        assert await cache.manager.client.set("processing:k", "1", ex=60)
-        assert await cache.manager.redis.get("processing:k") == b"1"
