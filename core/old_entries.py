@@ -157,7 +157,7 @@ class OldEntries:
         @wraps(load)
         async def load_old(*args: P.args, **kwargs: P.kwargs) -> R:
             under_way = None if self.over else load_of(load_old)
-            if under_way is not None:
+            if under_way is not None and _misses(under_way[1]):
                 flight, needed = under_way
                 name = None if isinstance(self._names, str) else self._names(*args, **kwargs)
                 give = _tags_by(tags, needed, load_old, args, kwargs)
@@ -325,6 +325,11 @@ class OldEntries:
         names: Any = self._names
         text = names if isinstance(names, str) else f"{names.__module__}.{names.__qualname__}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _misses(needed: Load) -> bool:
+    """Whether nothing is stored: what is refreshed, or warmed, is younger than any old entry."""
+    return needed.lookup is not None and needed.lookup.entry is None
 
 
 def _tags_by(

@@ -12,10 +12,10 @@ import pytest
 from stoker.core import CacheConfig, CacheManager, ResponseCache, load_config
 from stoker.core.config import RedisConfig
 from stoker.core.stores import Store
-from tests.integration.migrating.stand_ins import stand_ins
 from tests.managers import PATIENT
 from tests.pages import DOCS, ROOT, table
 from tests.servers import RedisServer
+from tests.stand_ins import stand_ins
 
 PAGES = sorted(path for path in (DOCS / "migrating").glob("*.md") if path.name != "index.md")
 INDEX = DOCS / "migrating" / "index.md"
