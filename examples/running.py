@@ -52,7 +52,11 @@ def server() -> Generator[str, None, None]:
 def settings(url: str, name: str, **rest: Any) -> CacheConfig:
     """The configuration of an example: its keys are below a prefix of this run's own."""
     return CacheConfig.model_validate(
-        {"prefix": f"example-{name}-{os.getpid()}", "redis": {"url": url, "timeout": "2s"}, **rest}
+        {
+            "prefix": f"example-{name}-{os.getpid()}",
+            "redis": {"url": url, "timeout": "10s", "connect_timeout": "10s"},
+            **rest,
+        }
     )
 
 

@@ -17,13 +17,11 @@ import pytest
 if TYPE_CHECKING:
     from stoker.core import CacheConfig, CacheManager
 
+# So that pytest tells what a rule of the contract compared; now, as a conftest.py may import it next.
+pytest.register_assert_rewrite("stoker.core.testing")
+
 #: A server for tests, where there is one already; else one is started.
 SERVER_VARIABLE = "STOKER_TEST_URL"
-
-
-def pytest_configure() -> None:
-    """Have pytest tell what the rules of the contract compared when one fails."""
-    pytest.register_assert_rewrite("stoker.core.testing")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ async def main(url: str, report: Report) -> None:
     """What a client of the service sees."""
     config = settings(url, "service")
     # As a deployment would say it.
-    os.environ |= {"REDIS_URL": url, "STOKER_PREFIX": config.prefix, "STOKER_REDIS__TIMEOUT": "2s"}
+    os.environ |= {"REDIS_URL": url, "STOKER_PREFIX": config.prefix, "STOKER_REDIS__TIMEOUT": "10s"}
     async with cache_of(config), served("examples.service.app:app") as client:
         from examples.service.app import database  # noqa: PLC0415  it reads the environment
 

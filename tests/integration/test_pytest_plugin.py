@@ -197,6 +197,7 @@ def test_coverage_sees_what_is_imported_after_it(runs: pytest.Pytester) -> None:
 
 
 def test_a_contract_tells_what_was_compared(runs: pytest.Pytester) -> None:
+    runs.makeconftest("from stoker.core.testing import CacheContract\n")
     runs.makepyfile(
         """
         from stoker.core import CacheConfig, CacheManager
