@@ -162,11 +162,8 @@ class MonitoredCache(MultiLayerCache):
         return gone
 
     def _is_away(self) -> bool:
-        """Whether the server is away; if it is back, what stood in for it goes."""
-        away = not self.manager.link.ready
-        if not away:
-            self._standby.end()
-        return away
+        """Whether the server is away."""
+        return self._standby.is_needed(self.manager.link)
 
     async def clear(self) -> bool:
         """Invalidate all, and give its memory back; say whether that is acknowledged."""
