@@ -126,9 +126,10 @@ async def sweep(
 
 
 async def unlink_dead(manager: CacheManager, cache_type: str, beginning: str = "") -> int:
-    """Give the memory of a type's dead entries back at once; say how many there were.
+    """Give the memory of a type's dead entries back at once, and of what is no entry; say how many went.
 
-    Nothing depends on it: they are never served. A sweep does the same for all types, when the log is cut.
+    Nothing depends on it: they are never served. A sweep does the same for all dead, when the log is cut.
+    Entries of other format versions are left alone, and what has changed since it was looked at.
 
     Args:
         manager: The cache.
@@ -145,7 +146,7 @@ async def unlink_dead(manager: CacheManager, cache_type: str, beginning: str = "
     epoch, pattern = log.epoch, manager.keys.entries(cache_type, glob_escape(beginning) + "*")
     async with contextlib.aclosing(manager.link.scan(pattern)) as steps:
         async for names in steps:
-            gone += await _unlink_dead(manager, names, epoch, START)
+            gone += await _unlink_dead(manager, names, epoch, START, damaged=True)
     return gone
 
 
@@ -159,7 +160,9 @@ async def _choose_target(manager: CacheManager, minimum_age: float) -> int:
     return parse_position(found[0][0]) if found else START
 
 
-async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int, target: int) -> int:
+async def _unlink_dead(
+    manager: CacheManager, names: Sequence[bytes], epoch: int, target: int, *, damaged: bool = False
+) -> int:
     """Unlink what can't be shown to be alive, if it is still what was looked at."""
     heads = await _heads(manager, names)
     if manager.log.epoch != epoch:
@@ -167,7 +170,7 @@ async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int
     dead: list[tuple[bytes, bytes]] = [
         (name, head[:FROZEN_BYTES])
         for name, head in zip(names, heads, strict=True)
-        if _is_dead(manager, name, head, target)
+        if _is_dead(manager, name, head, target) or (damaged and head and frozen_born(head) is None)
     ]
     if not dead:
         return 0

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, ClassVar, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar, cast
 
-from stoker.core.compression import compressing
 from stoker.core.config import CacheConfig
 from stoker.core.errors import UsageError
 from stoker.core.keys import MAX_KEY_LENGTH
 from stoker.core.loaders import Loader, returned_by
 from stoker.core.loads import Load
 from stoker.core.log import Receipt
-from stoker.core.marks import Token
 from stoker.core.older_names import ConfigArguments
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.policy import check_ttl
-from stoker.core.responses.standby import Standby
+from stoker.core.responses.monitored import MonitoredCache
 from stoker.core.responses.text_keys import HASH_THRESHOLD, check_operation, text_key
 from stoker.core.scopes import Pattern, Tag
 from stoker.core.stats import CacheStats
-from stoker.core.stores import MultiLayerCache
 
 R = TypeVar("R")
 
@@ -40,7 +37,7 @@ TEXT_SIZE_TIERS: Mapping[str, int] = {"small": 500, "medium": 5000, "large": 50_
 _NOTHING: Any = object()
 
 
-class AIResponseCache(MultiLayerCache):
+class AIResponseCache(MonitoredCache):
     """What operations make of texts: in Redis, with this process's memory in front.
 
     ```python
@@ -71,8 +68,6 @@ class AIResponseCache(MultiLayerCache):
         UsageError: An argument can't be used.
     """
 
-    usual_policy: ClassVar[Mapping[str, Any]] = {"jitter": 0.0}
-
     def __init__(
         self,
         redis_url: str | None = None,
@@ -102,7 +97,12 @@ class AIResponseCache(MultiLayerCache):
             arguments = usual | arguments
         if namespace is not None:
             arguments["namespace"] = namespace
-        super().__init__(config, cache_type=cache_type, **cast("ConfigArguments", arguments))
+        super().__init__(
+            config,
+            cache_type=cache_type,
+            performance_monitor=performance_monitor,
+            **cast("ConfigArguments", arguments),
+        )
         if isinstance(text_hash_threshold, bool) or text_hash_threshold < 0:
             raise UsageError(f"text_hash_threshold is a number from 0, not {text_hash_threshold!r}")
         self.text_hash_threshold = text_hash_threshold
@@ -110,15 +110,7 @@ class AIResponseCache(MultiLayerCache):
         for operation, seconds in (operation_ttls or {}).items():
             self.operation_ttls[check_operation(operation)] = check_ttl(seconds)
         self._tiers = sorted(_checked(text_size_tiers or TEXT_SIZE_TIERS).items(), key=lambda tier: tier[1])
-        self.performance_monitor = performance_monitor or CachePerformanceMonitor(self.cache_type)
-        self.performance_monitor.watch(self.manager.memory.store)
         self._room = MAX_KEY_LENGTH - len(self.key(""))
-        self._standby = Standby(self.manager.config, self.cache_type, self.namespace)
-
-    async def close(self, timeout: float = 5.0) -> None:
-        """Let loads under way end within `timeout` seconds, then disconnect."""
-        await super().close(timeout)
-        await self._standby.manager.close(timeout)
 
     # -- results of operations --------------------------------------------------------------------
 
@@ -140,7 +132,7 @@ class AIResponseCache(MultiLayerCache):
         self.performance_monitor.record_key_generation(seconds, len(text), self.text_tier(text))
         return key
 
-    # No `async def`, these and `get` and `set`: a miss leaves its mark where it is called; see `marks`.
+    # No `async def`, these: a miss leaves its mark where it is called; see `marks`.
     def get_cached_response(
         self,
         text: str,
@@ -156,8 +148,7 @@ class AIResponseCache(MultiLayerCache):
             UsageError: An argument can't be part of a key.
         """
         key = self.text_key(text, operation, options, question)
-        reading = super().get(key, _NOTHING, into=into)
-        return self._get(reading, key, None, into, length=len(text))
+        return self._read(key, None, into, length=len(text))
 
     def cache_response(
         self, text: str, operation: str, options: Any, response: Any, question: str | None = None
@@ -171,8 +162,7 @@ class AIResponseCache(MultiLayerCache):
             raise UsageError("response is None: there is nothing to store")
         key = self.text_key(text, operation, options, question)
         ttl, tags = self.operation_ttls.get(operation), [self._tag(operation)]
-        storing = super().set(key, response, ttl, tags=tags)
-        return self._set(storing, key, response, ttl, tags, length=len(text))
+        return self._store(key, response, ttl, tags, length=len(text))
 
     async def get_or_generate(
         self,
@@ -202,95 +192,14 @@ class AIResponseCache(MultiLayerCache):
             manager = self._standby.manager
         manager.access.append((self.cache_type, needed.key, None))
         began, counters = time.perf_counter(), manager.counters.of(self.cache_type)
-        reading = await manager.serving.read(needed, manager.policy(self.cache_type), counters)
+        with self._watching_compression():
+            reading = await manager.serving.read(needed, manager.policy(self.cache_type), counters)
         if reading.outcome == "miss" and manager is self.manager:
             self.performance_monitor.record_miss()
         elif manager is self.manager:
             seconds = time.perf_counter() - began
             self.performance_monitor.record_operation("get", seconds, hit=True, length=len(text))
         return cast("R", reading.value)
-
-    # -- by key -----------------------------------------------------------------------------------
-
-    def get(
-        self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
-    ) -> Coroutine[Any, Any, Any]:
-        """Return the value of a key, or `default`; see `CacheManager.get`."""
-        reading = super().get(key, _NOTHING, into=into, track_stats=track_stats)
-        return self._get(reading, key, default, into, tracked=track_stats)
-
-    async def _get(
-        self,
-        reading: Awaitable[Any],
-        key: str,
-        default: Any,
-        into: Any,
-        *,
-        length: int = 0,
-        tracked: bool = True,
-    ) -> Any:
-        began = time.perf_counter()
-        value = await reading
-        if self._is_away() and value is _NOTHING:
-            value = await self._standby.get(key, _NOTHING, into)
-        hit = value is not _NOTHING
-        if tracked:
-            seconds = time.perf_counter() - began
-            self.performance_monitor.record_operation("get", seconds, hit=hit, length=length)
-        return value if hit else default
-
-    def set(
-        self,
-        key: str,
-        value: Any,
-        ttl: float | None = None,
-        *,
-        tags: Iterable[str] = (),
-        if_absent: bool = False,
-        nx: bool = False,
-        token: Token | None = None,
-    ) -> Coroutine[Any, Any, bool]:
-        """Store a value; see `CacheManager.set`."""
-        names, first = tuple(tags), if_absent or nx
-        storing = super().set(key, value, ttl, tags=names, if_absent=first, token=token)
-        return self._set(storing, key, value, ttl, names, conditional=first or token is not None)
-
-    async def _set(
-        self,
-        storing: Awaitable[bool],
-        key: str,
-        value: Any,
-        ttl: float | None,
-        tags: Iterable[str],
-        *,
-        length: int = 0,
-        conditional: bool = False,
-    ) -> bool:
-        began, observed = time.perf_counter(), compressing.set(self.performance_monitor.record_compression)
-        try:
-            stored = await storing
-        finally:
-            compressing.reset(observed)
-        if self._is_away() and not conditional:
-            stored = await self._standby.set(key, value, ttl, tags) or stored
-        self.performance_monitor.record_operation("set", time.perf_counter() - began, length=length)
-        return stored
-
-    async def delete(self, key: str) -> int:
-        """Invalidate a key and give its memory back; say how many entries were unlinked."""
-        began = time.perf_counter()
-        gone = await super().delete(key)
-        if self._is_away():
-            gone = max(gone, await self._standby.view.delete(key))
-        self.performance_monitor.record_operation("delete", time.perf_counter() - began)
-        return gone
-
-    def _is_away(self) -> bool:
-        """Whether the server is away; if it is back, what stood in for it goes."""
-        away = not self.manager.link.ready
-        if not away:
-            self._standby.end()
-        return away
 
     # -- invalidation -----------------------------------------------------------------------------
 
@@ -332,19 +241,6 @@ class AIResponseCache(MultiLayerCache):
         await self._standby.invalidate(Pattern(self.cache_type, self._pattern(within)))
         self._record_invalidation(pattern, gone, began, "pattern", why)
         return gone
-
-    async def clear(self) -> bool:
-        """Invalidate all, and give its memory back; say whether that is acknowledged."""
-        began = time.perf_counter()
-        acknowledged = await super().clear()
-        self._standby.end()
-        self._record_invalidation("*", 0, began, "all", "")
-        return acknowledged
-
-    def _record_invalidation(self, what: str, gone: int, began: float, kind: str, context: str) -> None:
-        self.performance_monitor.record_invalidation(
-            what, gone, time.perf_counter() - began, kind=kind, context=context
-        )
 
     def _tag(self, operation: str) -> str:
         where = f"{self.namespace}:" if self.namespace else ""

@@ -318,7 +318,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         """Give back the memory of answers that will not be served any more; say how many there were.
 
         Redis drops by itself what has expired; what was invalidated by tag, type or pattern is unlinked here,
-        or by a worker's sweep.
+        or by a worker's sweep. So is what stands in an answer's place and is no entry.
         """
         beginning = self._view.key("")
         await self.manager.log.catch_up()

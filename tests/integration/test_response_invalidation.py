@@ -101,3 +101,28 @@ async def test_on_a_cluster_it_is_the_same(cluster: ClusterServers, cluster_pref
         metrics = await cache.get_metrics_for_period(48)
         assert metrics.error is None
         assert metrics.totals.cost_usd == 2.5
+
+
+async def test_what_is_no_entry_is_cleaned_away_and_what_is_a_newer_one_is_not(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    client = redis_server.client()
+    async with ResponseCache(make_config(redis_server, prefix)) as cache:
+        names: list[str] = []
+        for number in range(5):
+            await cache.cache_response(asking(str(number)), RESPONSE)
+            names.append(cache.manager.keys.entry("llm_response", cache.key(asking(str(number)))))
+        stored = client.get(names[0])
+        client.set(names[0], b"rubbish", ex=100)
+        client.set(names[1], stored[:20], ex=100)
+        client.set(names[2], stored[:2] + b"\x63" + stored[3:], ex=100)  # of version 99
+        client.delete(names[3])
+        client.rpush(names[3], "a list")
+        client.expire(names[3], 100)
+
+        assert await cache.cleanup_expired_cache() == 2
+        assert [client.exists(name) for name in names] == [0, 0, 1, 1, 1]
+        assert await cache.get_cached_response(asking("4")) == RESPONSE
+        for number in range(4):
+            assert await cache.get_cached_response(asking(str(number))) is None
+    client.close()
