@@ -23,8 +23,6 @@ async def test_arguments_that_cant_be_kept_for_warming_are_not_held(
         async def load(user_id: int, session: Session | None = None) -> int:
             return user_id
 
-        await load(0)  # connections that are made for the first load are made in its context
-        cache.access.clear()
         session = Session()
         await load(1, session)
         await load(2)
