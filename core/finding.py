@@ -14,6 +14,7 @@ from stoker.core.entry import FLAG_NONE, header_length
 from stoker.core.errors import EntryError, LinkError
 from stoker.core.log import Log
 from stoker.core.memory import MISSING, MemoryTier
+from stoker.core.mending import Mending
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.tier import FETCH_BATCH, Answer, Lookup, RedisTier, State
@@ -24,7 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 class Finding:
-    """Looks entries up in the tiers of their type."""
+    """Looks entries up in the tiers of their type.
+
+    Attributes:
+        mending: Removes corrupt entries that single reads meet.
+    """
+
+    mending: Mending
 
     def __init__(
         self,
@@ -70,7 +77,7 @@ class Finding:
             return MISSING
         value = self.decode(lookup, into, policy, counters)
         if value is MISSING and lookup.held is None:
-            self._tier.mending.mend(cache_type, key, lookup.data, policy.max_entry)
+            self.mending.mend(cache_type, key, lookup.data, policy.max_entry)
         elif value is MISSING and policy.in_redis:
             # What memory has was made into something else; the server has all of it.
             lookup = await self.look_up_past_memory(cache_type, key, policy, counters)
@@ -105,6 +112,8 @@ class Finding:
             return Lookup(State.FRESH, answer, START, seen)
         if answer is None:
             answer = await self._tier.fetch(cache_type, key, policy)
+        if answer.state is State.UNDECODABLE:
+            self.mending.mend(cache_type, key, answer.data, policy.max_entry)
         return counted(answer, counters)
 
     async def _look_up_near(
@@ -124,6 +133,8 @@ class Finding:
     ) -> Lookup:
         """Find an entry by a strict read of the server, whatever is in memory; count how it stands."""
         lookup = await self._tier.fetch(cache_type, key, policy)
+        if lookup.state is State.UNDECODABLE:
+            self.mending.mend(cache_type, key, lookup.data, policy.max_entry)
         if policy.in_memory:
             lookup = self._beside(cache_type, key, policy, lookup)
         return counted(lookup, counters)

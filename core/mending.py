@@ -44,7 +44,7 @@ class Mending:
 
     def mend(self, cache_type: str, key: str, data: bytes, max_entry: int) -> None:
         """Have an entry removed if its bytes are corrupt; nobody waits for that."""
-        if not self._active or not is_corrupt(data, max_entry):
+        if not self._active or not data or not is_corrupt(data, max_entry):
             return
         digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
         try:

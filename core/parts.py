@@ -23,6 +23,7 @@ from stoker.core.loads import Loads
 from stoker.core.local_log import LocalLog
 from stoker.core.log import InvalidationLog
 from stoker.core.memory import MemoryTier
+from stoker.core.mending import Mending
 from stoker.core.noting import Noting
 from stoker.core.policy import Policy
 from stoker.core.recording import Recording
@@ -68,13 +69,14 @@ class Parts:
         # Without a server nobody can be told which keys are hot; who only looks tells nothing.
         counted = not read_only and not self._alone
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES if counted else 0)
-        self.tier = RedisTier(self.link, self.log, self.keys, read_only=read_only)
+        self.tier = RedisTier(self.link, self.log, self.keys)
         commits = make_commits(self.link, self.log, self.keys)
         bounds = self.config.memory
         self.memory = MemoryTier(
             self.log, self.counters, self.access, entries=bounds.entries, max_bytes=bounds.bytes
         )
         self.storage = Storage(self.config, self.log, self.memory, self.tier, commits, self.counters)
+        self.storage.mending = Mending(self.link, self.keys, active=not read_only)
         bell = Bell(self.link.open_another, redis.connect_timeout)
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
         self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)

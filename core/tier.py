@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import time
@@ -29,7 +28,6 @@ from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.knowledge import Log
 from stoker.core.link import Link
-from stoker.core.mending import Mending
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.script import Script
@@ -75,7 +73,7 @@ class Lookup:
 
     state: State
     data: bytes = b""
-    """The stored form, where there is one that could be read."""
+    """The stored form, where there is one."""
     killer: int = START
     """Position of the record that killed it, where it is dead by one that is known."""
     checked: int = START
@@ -116,8 +114,7 @@ Answer = bytes | Lookup | None
 class RedisTier:
     """Reads entries."""
 
-    def __init__(self, link: Link, log: Log, keys: Keys, *, read_only: bool = False) -> None:
-        self.mending = Mending(link, keys, active=not read_only)
+    def __init__(self, link: Link, log: Log, keys: Keys) -> None:
         self._link = link
         self._log = log
         self._keys = keys
@@ -305,8 +302,7 @@ class RedisTier:
         try:
             entry = unpack_entry(data)
         except EntryError:
-            self.mending.mend(cache_type, key, data, policy.max_entry)
-            return Lookup(State.UNDECODABLE)
+            return Lookup(State.UNDECODABLE, data)
         born = entry.born
         older = entry.epoch != log.epoch
         old = older or born < log.trusted_from
@@ -328,9 +324,10 @@ class RedisTier:
 
     async def touch(self, cache_type: str, key: str, seen: bytes, fresh_until_ms: int, ttl_ms: int) -> bool:
         """Give an entry another time to live, if it is still the one that was seen; say whether it was."""
-        names, fresh = [self._keys.entry(cache_type, key)], fresh_until_ms.to_bytes(8)
+        name = self._keys.entry(cache_type, key)
+        fresh = fresh_until_ms.to_bytes(8)
         try:
-            return bool(await self._touch.run(self._link, names, seen[:FROZEN_BYTES], fresh, max(1, ttl_ms)))
+            return bool(await self._touch.run(self._link, [name], seen[:FROZEN_BYTES], fresh, max(1, ttl_ms)))
         except (LinkError, ReplyError):
             return False
 
@@ -339,11 +336,12 @@ class RedisTier:
         gone = 0
         for start in range(0, len(keys), FETCH_BATCH):
             batch = keys[start : start + FETCH_BATCH]
-            names = [
-                name(cache_type, key) for name in (self._keys.entry, self._keys.counter) for key in batch
-            ]
-            with suppress(LinkError, ReplyError):
+            names = [self._keys.entry(cache_type, key) for key in batch]
+            names += [self._keys.counter(cache_type, key) for key in batch]
+            try:
                 gone += int(await self._link.call("UNLINK", *names))
+            except (LinkError, ReplyError):
+                continue
         return gone
 
     async def peek(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[EntryState | None]:

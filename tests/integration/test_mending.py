@@ -116,7 +116,7 @@ async def test_what_is_larger_than_this_process_allows_stays(
 async def test_what_was_stored_again_meanwhile_stays(redis_server: RedisServer, prefix: str) -> None:
     async with make_manager(redis_server, prefix, page={"ttl": 60}) as cache:
         await stored(cache, value="right")
-        cache.tier.mending.mend("page", "1", b"what was there before", 1_000)
+        cache.storage.mending.mend("page", "1", b"what was there before", 1_000)
         await answered(cache)
 
         assert await cache.get("page", "1") == "right"
