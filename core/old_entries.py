@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import logging
 import time
 import zlib
@@ -30,7 +31,7 @@ from stoker.core.codec import decode_payload
 from stoker.core.config import RedisConfig
 from stoker.core.entry import encode_tags, make_flags
 from stoker.core.errors import EntryError, LinkError, UsageError
-from stoker.core.keys import check_key
+from stoker.core.keys import check_key, check_text
 from stoker.core.link import Link
 from stoker.core.linking import make_link
 from stoker.core.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
@@ -103,8 +104,8 @@ class OldEntries:
     ) -> None:
         if isinstance(names, str) and "{key}" not in names:
             raise UsageError(f"names: {names!r} has no {{key}} in it: all entries would have one name")
-        if until.tzinfo is None:
-            raise UsageError("until: a moment needs its time zone: datetime(…, tzinfo=UTC)")
+        if not isinstance(until, datetime) or until.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError("until: a moment with its time zone: datetime(…, tzinfo=UTC)")
         if not callable(decode) and decode not in {"json", "zlib", "text", "bytes"}:
             raise UsageError(f"decode: 'json', 'zlib', 'text', 'bytes' or a function, not {decode!r:.40}")
         if url is None and not manager.config.redis.enabled:
@@ -149,7 +150,12 @@ class OldEntries:
             load: An async function.
             tags: Gives the tags of an old value, from it and the loader's arguments, where the loader's own
                 don't: `cache.tags` of a `ResponseCache`.
+
+        Raises:
+            UsageError: It gives its results one by one.
         """
+        if inspect.isasyncgenfunction(load):
+            raise UsageError(f"{load.__qualname__} gives its results one by one: no old entry has these")
         known: Any = self._standing.get(load)
         if known is not None:
             return cast("Callable[P, Awaitable[R]]", known)
@@ -263,6 +269,7 @@ class OldEntries:
 
     def _name(self, cache_type: str, key: str, name: str | None) -> str:
         if name is not None:
+            check_text("an old entry's name", name)
             return name
         if not isinstance(self._names, str):
             raise UsageError("name: which old entry? `names` is a function of a loader's arguments")

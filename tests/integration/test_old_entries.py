@@ -7,7 +7,7 @@ import hashlib
 import json
 import pickle
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -672,6 +672,7 @@ async def test_after_its_end_nobody_looks(redis_server: RedisServer, prefix: str
     [
         ("old:entries", {}, "{key}"),
         ("old:{key}", {"until": datetime(2100, 1, 1)}, "time zone"),  # noqa: DTZ001  that is the point
+        ("old:{key}", {"until": "2100-01-01"}, "time zone"),
         ("old:{key}", {"decode": "pickle"}, "decode"),
     ],
 )
@@ -680,6 +681,25 @@ def test_what_can_not_be_used_is_refused(names: str, options: dict[str, Any], sa
     options.setdefault("until", LATER)
     with pytest.raises(UsageError, match=says):
         OldEntries(cache, names, **options)
+
+
+async def test_streams_are_no_loaders(redis_server: RedisServer, prefix: str) -> None:
+    async def words() -> AsyncIterator[str]:
+        yield "tea"
+
+    async with make_manager(redis_server, prefix) as cache:
+        with pytest.raises(UsageError, match="one by one"):
+            old_of(cache, prefix).before(words)  # type: ignore[arg-type]  # pyright: ignore
+
+
+async def test_a_name_that_is_no_text_is_refused(redis_server: RedisServer, prefix: str) -> None:
+    def name_of(product_id: str) -> Any:
+        return 42
+
+    async with make_manager(redis_server, prefix) as cache:
+        load = OldEntries(cache, name_of, until=LATER).before(Source().load)
+        with pytest.raises(UsageError, match="name"):
+            await cache.get_or_load("db_query", "1", load, "1")
 
 
 async def test_a_cache_without_server_must_say_where_old_entries_are() -> None:
