@@ -23,6 +23,7 @@ from stoker.core import (
     Pattern,
     Recipe,
     Scope,
+    SyncCacheManager,
     Tag,
     Type,
     UsageError,
@@ -34,7 +35,7 @@ from stoker.core.loaders import registered
 from stoker.core.responses import ChatMessage, GenerationRequest, GenerationResponse, ResponseCache
 from stoker.core.sweep import sweep
 from tests.clusters import ClusterServers
-from tests.managers import make_manager
+from tests.managers import make_config, make_manager
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 
@@ -574,6 +575,22 @@ async def test_texts_and_bytes_are_taken_as_they_are(
     async with make_manager(redis_server, prefix) as cache:
         assert await old_of(cache, prefix, decode=decode).get("tts_synthesis", "1") == value
         assert await cache.get("tts_synthesis", "1") == value
+
+
+def test_callers_without_an_event_loop_take_over_too(redis_server: RedisServer, prefix: str) -> None:
+    for key in ("1", "2"):
+        write_old(redis_server, f"{prefix}:old:{key}", {"name": f"old {key}", "category": 1})
+
+    async def make(manager: CacheManager) -> OldEntries:
+        return old_of(manager, prefix)
+
+    with SyncCacheManager(make_config(redis_server, prefix), recording=False) as cache:
+        old = cache.perform(make)
+        load = old.before(load_tagged)
+
+        assert cache.get_or_load("db_query", "1", load, "1")["name"] == "old 1"
+        assert cache.perform(lambda _: old.get("db_query", "2"))["name"] == "old 2"
+        assert cache.get_or_load("db_query", "3", load, "3")["name"] == "new 3"
 
 
 # -- what can't be read ---------------------------------------------------------------------------
