@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,9 +61,14 @@ def test_without_any_server_it_says_what_to_do() -> None:
 
 
 def test_what_does_not_hold_is_seen_by_the_exit_code(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setenv("REDIS_URL", redis_server.url)
+    logger = logging.getLogger("stoker")
+    request.addfinalizer(partial(logger.setLevel, logger.level))  # a program says what it logs, tests do not
 
     async def example(url: str, report: Report) -> None:
         report.show("one", holds=True)
