@@ -28,14 +28,6 @@ class Calls(ABC):
             LinkError: The server can't be reached; nothing was sent.
         """
 
-    def post_range(self, name: str, last: int, handler: Handler) -> None:
-        """Queue a `GETRANGE` of a key's bytes up to `last`: what almost all reads are.
-
-        Raises:
-            LinkError: The server can't be reached; nothing was sent.
-        """
-        self.post(("GETRANGE", name, 0, last), handler)
-
     def send(self, command: Command) -> asyncio.Future[Any]:
         """Queue a command for this loop turn's write; the future gets its reply.
 

@@ -108,20 +108,40 @@ def make_flags(serializer: str, compression: str, *, is_none: bool) -> int:
 
 def pack_entry(entry: Entry) -> bytes:
     """Return the stored form."""
-    tags = b"".join([bytes((len(tag),)) + tag for tag in entry.tags]) if entry.tags else b""
-    born = entry.born
+    return pack_parts(
+        entry.flags,
+        entry.epoch,
+        entry.born,
+        entry.created_ms,
+        entry.fresh_until_ms,
+        entry.tags,
+        entry.payload,
+    )
+
+
+def pack_parts(
+    flags: int,
+    epoch: int,
+    born: int,
+    created_ms: int,
+    fresh_until_ms: int,
+    tags: tuple[bytes, ...],
+    payload: bytes,
+) -> bytes:
+    """Return the stored form of an entry of which there are the parts; see `Entry`."""
+    packed = b"".join([bytes((len(tag),)) + tag for tag in tags]) if tags else b""
     head = _HEADER.pack(
         MAGIC,
         VERSION,
-        entry.flags,
-        entry.epoch,
+        flags,
+        epoch,
         born >> 64,
         born & 0xFFFF_FFFF_FFFF_FFFF,
-        entry.created_ms,
-        entry.fresh_until_ms,
-        len(tags),
+        created_ms,
+        fresh_until_ms,
+        len(packed),
     )
-    return head + tags + entry.payload
+    return head + packed + payload
 
 
 def unpack_entry(data: bytes) -> Entry:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Sequence
 from typing import Any
 
 from stoker.core.codec import decode_payload, decoder_of
 from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
-from stoker.core.entry import FLAG_NONE, header_length
-from stoker.core.errors import EntryError, LinkError
+from stoker.core.entry import FLAG_NONE, HEADER_BYTES, header_length
+from stoker.core.errors import EntryError
 from stoker.core.log import Log
 from stoker.core.memory import MISSING, MemoryTier
 from stoker.core.policy import Policy
@@ -40,7 +41,6 @@ class Finding:
         self._tier = tier
         self._counters = counters
         self.in_memory = frozenset(name for name, policy in config.types.items() if policy.in_memory)
-        self._reads = 0
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -49,23 +49,35 @@ class Finding:
         if cache_type in self.in_memory:
             return await self._look_up_near(cache_type, key, policy, counters)
         seen = self._log.seen
-        answer = await self._ask(cache_type, key, policy, counters)
+        loop = get_running_loop()
+        if counters.hits % SAMPLE_EVERY:
+            answer = await self._tier.ask(cache_type, key, policy, loop)
+        else:
+            answer = await self.ask_timed(cache_type, key, policy, counters, loop)
         return await self._look_up_by(answer, seen, cache_type, key, policy, counters)
 
     async def read(self, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters) -> Any:
         """Return the value of a fresh entry, decoded as `into`; `MISSING` where there is none."""
-        if cache_type in self.in_memory:
-            lookup = await self._look_up_near(cache_type, key, policy, counters)
-        else:
-            seen = self._log.seen
-            answer = await self._ask(cache_type, key, policy, counters)
-            # Byte 3 has the flags: 0 for MessagePack as it is.
-            if isinstance(answer, bytes) and not answer[3]:
-                try:
-                    return decoder_of(into)(answer[header_length(answer) :])
-                except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
-                    pass
-            lookup = await self._look_up_by(answer, seen, cache_type, key, policy, counters)
+        lookup = await self.look_up(cache_type, key, policy, counters)
+        return await self._value_of(lookup, cache_type, key, into, policy, counters)
+
+    async def read_on(
+        self,
+        answer: Answer,
+        seen: int,
+        cache_type: str,
+        key: str,
+        into: Any,
+        policy: Policy,
+        counters: TypeCounters,
+    ) -> Any:
+        """As `read`, once `ask` was answered with what is not plainly the value; `seen` is where the log was."""
+        lookup = await self._look_up_by(answer, seen, cache_type, key, policy, counters)
+        return await self._value_of(lookup, cache_type, key, into, policy, counters)
+
+    async def _value_of(
+        self, lookup: Lookup, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters
+    ) -> Any:
         if lookup.state is not State.FRESH:
             return MISSING
         value = self.decode(lookup, into, policy, counters)
@@ -76,22 +88,12 @@ class Finding:
                 value = self.decode(lookup, into, policy, counters)
         return value
 
-    def _ask(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Awaitable[Answer]:
-        """Ask the server; some of the times it takes are measured."""
-        self._reads += 1
-        if not self._reads % SAMPLE_EVERY:
-            return self._ask_timed(cache_type, key, policy, counters)
-        try:
-            return self._tier.ask(cache_type, key, policy)
-        except LinkError:
-            return _unreachable()
-
-    async def _ask_timed(self, cache_type: str, key: str, policy: Policy, counters: TypeCounters) -> Answer:
+    async def ask_timed(
+        self, cache_type: str, key: str, policy: Policy, counters: TypeCounters, loop: AbstractEventLoop
+    ) -> Answer:
+        """Ask the server for an entry, and measure how long it takes."""
         began = time.perf_counter()
-        try:
-            answer = await self._tier.ask(cache_type, key, policy)
-        except LinkError:
-            answer = Lookup(State.UNREACHABLE)
+        answer = await self._tier.ask(cache_type, key, policy, loop)
         counters.durations["get"].observe(time.perf_counter() - began)
         return answer
 
@@ -246,5 +248,14 @@ def counted(lookup: Lookup, counters: TypeCounters) -> Lookup:
     return lookup
 
 
-async def _unreachable() -> Answer:
-    return Lookup(State.UNREACHABLE)
+def plain_value(answer: Answer, into: Any) -> Any:
+    """The value of an entry that is fresh and holds plain MessagePack, as almost all do; else `MISSING`."""
+    # Byte 3 has the flags, 44 and 45 the length of the tags.
+    if type(answer) is not bytes or answer[3]:
+        return MISSING
+    payload = answer[HEADER_BYTES:] if answer[44:46] == b"\0\0" else answer[header_length(answer) :]
+    try:
+        return decoder_of(into)(payload)
+    except Exception:  # noqa: BLE001  validators raise what they like; counted where it is read again
+        return MISSING
+

@@ -41,10 +41,6 @@ class JoiningLink(Link):
 
         self._post_all(commands, take)
 
-    def post_range(self, name: str, last: int, handler: Handler) -> None:
-        """Queue a `GETRANGE` of a key's bytes up to `last`."""
-        self.post_one(("GETRANGE", name, 0, last), handler)
-
     def gather(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Queue commands for their servers; the future gets all replies, errors in their places.
 

@@ -23,7 +23,7 @@ from stoker.core.calls import Argument, Calls, Command, Handler
 from stoker.core.connecting import open_transport
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.link_reports import LinkReports
-from stoker.core.packing import pack, pack_range
+from stoker.core.packing import pack
 from stoker.core.redaction import redact_url
 from stoker.core.watchdog import Activity, Watchdog
 from stoker.core.wire import Wire
@@ -167,13 +167,39 @@ class Link(Calls):
         self._check_ready()
         self._post(command, handler)
 
-    def post_range(self, name: str, last: int, handler: Handler) -> None:
-        """Queue a `GETRANGE` of a key's bytes up to `last`: what almost all reads are."""
-        self._check_ready()
-        self._queue(pack_range(name, last), handler)
+    def post_packed(self, packed: bytes, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
+        """Queue a command that is packed already; only where all are for one server.
 
-    def get_ranges(self, names: Sequence[str], last: int) -> asyncio.Future[list[Any]]:
-        """Queue a `GETRANGE` for each of several keys; the future gets all replies, errors in their places.
+        Args:
+            packed: The command.
+            handler: Called with the reply (or error) inside the read callback.
+            loop: The event loop that runs.
+
+        Raises:
+            LinkError: The link is down; nothing was sent.
+            UsageError: The link belongs to another event loop.
+        """
+        wire = self._wire
+        if (
+            wire is None
+            or not self._ready
+            or self._stalled
+            or len(wire.handlers) >= MAX_PENDING
+            or self._unsent > MAX_UNSENT_BYTES
+            or loop is not self._loop
+        ):
+            self._check_ready()
+            self._queue(packed, handler)
+            return
+        # As `_queue`, for what is almost all that is sent.
+        self._unsent += len(packed)
+        if not self._flush_due:
+            self._schedule_flush()
+        wire.handlers.append(handler)
+        self._buffer.append(packed)
+
+    def post_all(self, packed: Sequence[bytes]) -> asyncio.Future[list[Any]]:
+        """Queue packed commands; the future gets all replies, errors in their places.
 
         Raises:
             LinkError: The link is down; nothing was sent.
@@ -187,8 +213,8 @@ class Link(Calls):
             if not future.done():
                 future.set_result(replies)
 
-        handlers: list[Handler] = [replies.append] * (len(names) - 1)
-        self._queue(b"".join([pack_range(name, last) for name in names]), *handlers, take_last)
+        handlers: list[Handler] = [replies.append] * (len(packed) - 1)
+        self._queue(b"".join(packed), *handlers, take_last)
         return future
 
     def before_flush(self, callback: Callable[[], None]) -> None:
@@ -202,6 +228,12 @@ class Link(Calls):
         self._check_loop()
         self._before_flush.append(callback)
         self._schedule_flush()
+
+    def send_now(self) -> None:
+        """Send what this loop turn has gathered so far, so that the server works on it meanwhile."""
+        if self._buffer and self._flush_due:
+            self._flush()
+            self._flush_due = True  # the turn's own is still to come
 
     # -- inside -----------------------------------------------------------------------------------
 

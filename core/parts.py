@@ -12,7 +12,7 @@ from typing import Self
 from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contention
-from stoker.core.counters import Counters
+from stoker.core.counters import Counters, TypeCounters
 from stoker.core.errors import ConfigError
 from stoker.core.follower import Follower
 from stoker.core.lease import Leases
@@ -28,6 +28,7 @@ from stoker.core.serving import Serving
 from stoker.core.storage import Storage
 from stoker.core.tallies import LocalTallies, RedisTallies, Tallies
 from stoker.core.tier import RedisTier
+from stoker.core.vouching import Vouching
 
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
 MAX_ACCESSES = 100_000
@@ -64,7 +65,10 @@ class Parts:
         commits = make_commits(self.link, self.log, self.keys)
         bounds = self.config.memory
         self.memory = MemoryTier(self.log, entries=bounds.entries, max_bytes=bounds.bytes)
-        self.storage = Storage(self.config, self.log, self.memory, self.tier, commits, self.counters)
+        vouching = Vouching(self.link, self.log, self.keys, commits)
+        self.storage = Storage(
+            self.config, self.log, self.memory, self.tier, commits, vouching, self.counters
+        )
         bell = Bell(self.link.open_another, redis.connect_timeout)
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
         self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
@@ -77,6 +81,7 @@ class Parts:
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
         self._recording = Recording(self) if recording and counted else None
         self._owner = next(_OWNERS)
+        self._types: dict[str, tuple[Policy, TypeCounters]] = {}
 
     async def connect(self) -> bool:
         """Start; say whether the server answered. If not, it is tried again in the background.
@@ -126,6 +131,11 @@ class Parts:
             UsageError: There is no such type.
         """
         return self.config.policy(cache_type)
+
+    def _type(self, cache_type: str) -> tuple[Policy, TypeCounters]:
+        """The policy and the counters of a cache type, kept for the next read of it."""
+        found = self._types[cache_type] = self.policy(cache_type), self.counters.of(cache_type)
+        return found
 
 
 def _for_what_there_is(config: CacheConfig) -> CacheConfig:

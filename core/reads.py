@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from stoker.core.batches import Batch
 from stoker.core.conditional import NotModified
-from stoker.core.counters import TypeCounters
+from stoker.core.counters import SAMPLE_EVERY, TypeCounters
 from stoker.core.errors import UsageError
+from stoker.core.finding import plain_value
 from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
 from stoker.core.loaders import Recipe, find, find_by_function
@@ -62,10 +64,20 @@ class Reads(Parts):
         return self._get(marks_here(), cache_type, key, default, into)
 
     async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
-        policy = self.policy(cache_type)
-        counters = self.counters.of(cache_type)
+        policy, counters = self._types.get(cache_type) or self._type(cache_type)
         self.access.append((cache_type, check_key(key), None))
-        value = await self.storage.read(cache_type, key, into, policy, counters)
+        storage = self.storage
+        if cache_type in self._in_memory:
+            value = await storage.read(cache_type, key, into, policy, counters)
+        else:
+            seen, loop = self.log.seen, get_running_loop()
+            if counters.hits % SAMPLE_EVERY:
+                answer = await self.tier.ask(cache_type, key, policy, loop)
+            else:
+                answer = await storage.ask_timed(cache_type, key, policy, counters, loop)
+            value = plain_value(answer, into)
+            if value is MISSING:
+                value = await storage.read_on(answer, seen, cache_type, key, into, policy, counters)
         if value is not MISSING:
             counters.hits += 1
             return value

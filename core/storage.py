@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from stoker.core.codec import UnstorableError, encode_value
-from stoker.core.commits import ALWAYS, HEAD, TAIL, Commit, Commits
+from stoker.core.commits import ALWAYS, HEAD, Commit, Commits
 from stoker.core.config import CacheConfig
 from stoker.core.counters import Counters
-from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, Entry, pack_entry
+from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, Entry, pack_entry, pack_parts
 from stoker.core.errors import LinkError
 from stoker.core.finding import MISSING, Finding, counted
 from stoker.core.knowledge import Log
@@ -22,6 +22,7 @@ from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.scopes import Copy, Key
 from stoker.core.tier import RedisTier, State
+from stoker.core.vouching import Vouched, Vouching
 
 __all__ = ["MISSING", "Storage"]
 
@@ -41,10 +42,12 @@ class Storage(Finding):
         memory: MemoryTier,
         tier: RedisTier,
         commits: Commits,
+        vouching: Vouching,
         counters: Counters,
     ) -> None:
         super().__init__(config, log, memory, tier, counters)
         self._commits = commits
+        self._vouching = vouching
         self._unstorable: set[tuple[str, str]] = set()
         if config.redis.enabled:
             _warn_of_what_sweeps_lose(config)
@@ -76,7 +79,7 @@ class Storage(Finding):
             overwrites: Whether other processes may have something else in memory that is to go.
         """
         policy = self._config.types[cache_type]
-        entry = self._encode(cache_type, value, tags, epoch, born, ttl)
+        entry = self._make(cache_type, value, tags, epoch, born, ttl)
         if entry is None:
             return False
         future = self._commit(cache_type, key, entry, policy, condition)
@@ -129,24 +132,50 @@ class Storage(Finding):
         told: int = START,
     ) -> bool:
         """Keep in memory what was committed, or could not be; count, and say whether it is stored."""
-        counters, stored = self._counters.of(cache_type), commit is Commit.STORED
+        stored = commit is Commit.STORED
         if policy.in_memory and (stored or commit is Commit.UNREACHABLE):
             stored = self._store_here(cache_type, key, value, entry, policy, told) or stored
+        return self._count(cache_type, stored=stored)
+
+    def _count(self, cache_type: str, *, stored: bool) -> bool:
+        counters = self._counters.of(cache_type)
         if stored:
             counters.sets += 1
         else:
             counters.sets_refused += 1
         return stored
 
-    async def store_now(
+    def _vouch(
+        self, cache_type: str, key: str, value: Any, tags: tuple[bytes, ...], ttl: float | None, policy: Policy
+    ) -> Vouched | None:
+        """Make an entry of a value that is vouched for now; None when it can't be stored."""
+        encoded = self._encode(cache_type, value, policy)
+        if encoded is None:
+            return None
+        now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
+        epoch, born = self._log.epoch, self._log.seen
+        flags, payload = encoded
+        stored = pack_parts(flags, epoch, born, now, now + ttl_ms, tags, payload)
+        kept_ms = ttl_ms + int(policy.kept_stale * 1000) if policy.stale or policy.fail_safe else ttl_ms
+        return cache_type, key, tags, epoch, born, stored, kept_ms
+
+    def vouch(
+        self, cache_type: str, key: str, value: Any, tags: tuple[bytes, ...], ttl: float | None, policy: Policy
+    ) -> asyncio.Future[Commit] | None:
+        """Queue a value that the caller vouches for now, of a type that is in Redis alone.
+
+        What becomes of it is for the caller to count; None: it can't be stored.
+        """
+        one = self._vouch(cache_type, key, value, tags, ttl, policy)
+        return None if one is None else self._vouching.store(one, policy)
+
+    async def store_told(
         self, cache_type: str, key: str, value: Any, tags: tuple[bytes, ...], *, ttl: float | None
     ) -> bool:
-        """Store a value that the caller vouches for now: it is stamped with the log's end.
+        """Store a value that the caller vouches for now, of a type that is in memory, too, or there alone.
 
-        Where other processes may have the key in memory, the log's end is a record that tells them.
+        Other processes may have the key in memory: it is stamped with the record that tells them.
         """
-        if not self._config.types[cache_type].in_memory:
-            return await self.store(cache_type, key, value, tags, 0, START, ttl=ttl, condition=TAIL)
         epoch = self._log.epoch
         told = await self._log.tell(Key(cache_type, key))
         if not told:
@@ -206,23 +235,28 @@ class Storage(Finding):
             ttl: Seconds they are fresh, where they differ from the type's.
         """
         policy = self._config.types[cache_type]
-        vouched = [key for key in values if births[key] is None] if policy.in_memory else []
+        vouched = [key for key in values if births[key] is None]
+        stored = 0
+        if vouched and not policy.in_memory:
+            made = (self._vouch(cache_type, key, values[key], tags, ttl, policy) for key in vouched)
+            commits = await self._vouching.store_many((one for one in made if one is not None), policy)
+            stored = sum([self._count(cache_type, stored=commit is Commit.STORED) for commit in commits])
+            values = {key: value for key, value in values.items() if births[key] is not None}
+            vouched = []
         epoch = self._log.epoch
         # Other processes may have these in memory: one record tells of all.
         told = await self._log.tell(*(Key(cache_type, key) for key in vouched)) if vouched else START
         waiting: list[tuple[str, Any, Entry, asyncio.Future[Commit] | None]] = []
         for key, value in values.items():
-            birth, condition = births[key], ALWAYS
-            if birth is None and policy.in_memory:
+            birth = births[key]
+            if birth is None:
                 if not told:
                     self._refuse(cache_type, key)
                     continue
                 birth = epoch, told
-            elif birth is None:
-                birth, condition = (0, START), TAIL
-            entry = self._encode(cache_type, value, tags, *birth, ttl)
+            entry = self._make(cache_type, value, tags, *birth, ttl)
             if entry is not None:
-                waiting.append((key, value, entry, self._commit(cache_type, key, entry, policy, condition)))
+                waiting.append((key, value, entry, self._commit(cache_type, key, entry, policy, ALWAYS)))
         done = [
             (key, value, entry, Commit.UNREACHABLE if future is None else await future)
             for key, value, entry, future in waiting
@@ -235,7 +269,7 @@ class Storage(Finding):
             if births[key] is not None and self._drops_copies(commit, policy)
         }
         dropped = await self._log.tell(*(Copy(cache_type, key) for key in others)) if others else START
-        return sum(
+        return stored + sum(
             self._conclude_told(cache_type, key, value, entry, commit, policy, dropped)
             if key in others
             else self._conclude(cache_type, key, value, entry, commit, policy)
@@ -246,10 +280,14 @@ class Storage(Finding):
         self, cache_type: str, key: str, entry: Entry, policy: Policy, condition: bytes
     ) -> asyncio.Future[Commit] | None:
         """Queue an entry for the server; None where it is not to be asked."""
-        if not policy.in_redis or not (entry.epoch or condition == TAIL):
+        if not policy.in_redis or not entry.epoch:
             return None
         return self._commits.commit(
-            cache_type, key, pack_entry(entry), self._kept_ms(policy, entry), condition
+            cache_type,
+            key,
+            pack_entry(entry),
+            entry.fresh_until_ms - entry.created_ms + int(policy.kept_stale * 1000),
+            condition,
         )
 
     def _store_here(
@@ -286,34 +324,38 @@ class Storage(Finding):
                 await self._log.tell(Copy(cache_type, key))
         return True
 
-    def _encode(
+    def _make(
         self, cache_type: str, value: Any, tags: tuple[bytes, ...], epoch: int, born: int, ttl: float | None
     ) -> Entry | None:
         """Make an entry of a value; None when it can't be stored."""
         policy = self._config.types[cache_type]
-        flags, payload = FLAG_NONE if value is None else 0, b""
+        encoded: tuple[int, bytes] | None = (FLAG_NONE if value is None else 0, b"")
         if policy.in_redis or policy.memory_copies:
-            try:
-                flags, payload = encode_value(value, policy)
-            except UnstorableError as error:
-                self._counters.of(cache_type).unstorable += 1
-                self._report_unstorable(cache_type, value, error)
-                return None
-        seconds, now = self._seconds(policy, value, ttl), time.time()
-        return Entry(epoch, born, int(now * 1000), int((now + seconds) * 1000), flags, tags, payload)
+            encoded = self._encode(cache_type, value, policy)
+        if encoded is None:
+            return None
+        flags, payload = encoded
+        now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
+        return Entry(epoch, born, now, now + ttl_ms, flags, tags, payload)
+
+    def _encode(self, cache_type: str, value: Any, policy: Policy) -> tuple[int, bytes] | None:
+        """Return flags and payload of a value; None when it can't be stored."""
+        try:
+            return encode_value(value, policy)
+        except UnstorableError as error:
+            self._counters.of(cache_type).unstorable += 1
+            self._report_unstorable(cache_type, value, error)
+            return None
 
     @staticmethod
-    def _kept_ms(policy: Policy, entry: Entry) -> int:
-        """Milliseconds after which the server drops an entry: when it may not even be served stale."""
-        return entry.fresh_until_ms - entry.created_ms + int(policy.kept_stale * 1000)
-
-    @staticmethod
-    def _seconds(policy: Policy, value: Any, ttl: float | None) -> float:
-        """How long a value is fresh, with its jitter."""
+    def _ttl_ms(policy: Policy, value: Any, ttl: float | None) -> int:
+        """How long a value is fresh, with its jitter, in milliseconds: one at least."""
         seconds = ttl if ttl is not None else policy.ttl
         if ttl is None and value is None and policy.negative_ttl is not None:
             seconds = policy.negative_ttl
-        return seconds * (1 - policy.jitter * random.random())  # noqa: S311  no secret, only spread
+        if policy.jitter:
+            seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
+        return max(1, int(seconds * 1000))
 
     def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
         """One line for each kind of value, not one for each value."""

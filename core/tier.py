@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from asyncio import AbstractEventLoop, Future, get_running_loop
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.knowledge import Log
 from stoker.core.link import Link
+from stoker.core.packing import RangeOfEntry
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.script import Script
@@ -118,7 +120,8 @@ class RedisTier:
         self._link = link
         self._log = log
         self._keys = keys
-        self._asked: dict[str, list[asyncio.Future[Answer]]] = {}
+        self._ranges: dict[str, RangeOfEntry] = {}
+        self._asked: dict[bytes, list[Future[Answer]]] = {}
         self._sent: tuple[Check, int, int]
         self._touch = Script("touch.lua")
         self._learnt = -1
@@ -137,10 +140,7 @@ class RedisTier:
         log = self._log
         for _ in range(READ_ATTEMPTS):
             seen = log.seen
-            try:
-                answer = await self.ask(cache_type, key, policy)
-            except LinkError:
-                break
+            answer = await self.ask(cache_type, key, policy, get_running_loop())
             if isinstance(answer, bytes):
                 return Lookup(State.FRESH, answer, START, seen)
             if answer is not None:
@@ -148,37 +148,54 @@ class RedisTier:
             await (log.catch_up() if log.epoch else log.resync())
         return Lookup(State.UNREACHABLE)
 
-    def ask(self, cache_type: str, key: str, policy: Policy) -> asyncio.Future[Answer]:
+    def ask(
+        self, cache_type: str, key: str, policy: Policy, loop: AbstractEventLoop
+    ) -> Future[Answer]:
         """Ask for an entry with this loop turn's write.
 
-        Raises:
-            LinkError: The link is down; nothing was asked.
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            policy: The type's policy.
+            loop: The event loop that runs.
         """
-        name = self._keys.entry(cache_type, key)
-        future: asyncio.Future[Answer] = asyncio.Future(loop=asyncio.get_running_loop())
         asked, link = self._asked, self._link
-        if not asked:
-            log = self._log
-            # What is known now: a sweep that is heard of before the answer is judged may have had its killers
-            # forgotten, and unlinked the entry only after it was read.
-            self._sent = log.check(), log.history.swept, log.seen
-        elif name in asked:
-            asked[name].append(future)
+        fetched = self._ranges.get(cache_type) or self._range_of(cache_type, policy)
+        command = fetched.pack(key)
+        future: Future[Answer] = Future(loop=loop)
+        if command in asked:
+            asked[command].append(future)
             return future
         waiting = [future]
-        # No closure: one that waits for its check would refer to itself, and be garbage to be searched for.
-        take = partial(self._take, self._sent, waiting, cache_type, key, policy)
-        link.post_range(name, policy.max_entry + MAX_OVERHEAD_BYTES, take)
-        if not asked:
-            # Who begins to read later needs a fetch that leaves later.
-            link.before_flush(asked.clear)
-        asked[name] = waiting
+        try:
+            if not asked:
+                log = self._log
+                # What is known now: a sweep that is heard of before the answer is judged may have had its
+                # killers forgotten, and unlinked the entry only after it was read.
+                self._sent = log.check(), log.history.swept, log.seen
+                # Who begins to read later needs a fetch that leaves later.
+                link.before_flush(asked.clear)
+            # No closure: one that waits for its check would refer to itself, and be garbage to be searched for.
+            take = partial(self._take, self._sent, waiting, cache_type, key, policy)
+            if link.is_cluster:
+                link.post(fetched.command(key), take)
+            else:
+                link.post_packed(command, take, loop)
+            asked[command] = waiting
+        except LinkError:
+            future.set_result(Lookup(State.UNREACHABLE))
         return future
+
+    def _range_of(self, cache_type: str, policy: Policy) -> RangeOfEntry:
+        """What of a type's entries is fetched."""
+        begin = self._keys.entry(cache_type, "")[:-1]
+        found = self._ranges[cache_type] = RangeOfEntry(begin, policy.max_entry + MAX_OVERHEAD_BYTES)
+        return found
 
     def _take(
         self,
         sent: tuple[Check, int, int],
-        waiting: list[asyncio.Future[Answer]],
+        waiting: list[Future[Answer]],
         cache_type: str,
         key: str,
         policy: Policy,
@@ -187,18 +204,20 @@ class RedisTier:
         """Judge what came, for all who wait for it."""
         check, swept, seen = sent
         answer: Answer = None
-        if isinstance(reply, (LinkError, ReplyError)):
+        if check.complete and self._log.history.swept == swept:
+            if type(reply) is bytes and self.is_plainly_fresh(reply, time() * 1000):
+                answer = reply
+            elif isinstance(reply, (LinkError, ReplyError)):
+                answer = Lookup(_state_of_error(reply))
+            elif self._log.epoch:
+                answer = self.judge(cache_type, key, reply, policy)
+                answer.checked = seen
+        elif isinstance(reply, (LinkError, ReplyError)):
             answer = Lookup(_state_of_error(reply))
         elif not check.done:
             # On a cluster the log's node may answer last.
             check.then(partial(self._take, sent, waiting, cache_type, key, policy, reply))
             return
-        elif check.complete and self._log.epoch and self._log.history.swept == swept:
-            if self.is_plainly_fresh(reply, time() * 1000):
-                answer = reply
-            else:
-                answer = self.judge(cache_type, key, reply, policy)
-                answer.checked = seen
         for future in waiting:
             if not future.done():
                 future.set_result(answer)
@@ -227,12 +246,14 @@ class RedisTier:
 
         The other part of the answer is the position up to which the log was known before.
         """
-        log, begin = self._log, self._keys.entry(cache_type, "")[:-1]
-        names = [f"{begin}{key}}}" for key in keys]
+        log, link, fetched = self._log, self._link, self._range_of(cache_type, policy)
         for _ in range(READ_ATTEMPTS):
             try:
                 check, swept, seen = log.check(), log.history.swept, log.seen
-                stored = await self._link.get_ranges(names, policy.max_entry + MAX_OVERHEAD_BYTES)
+                if link.is_cluster:
+                    stored = await link.gather([fetched.command(key) for key in keys])
+                else:
+                    stored = await link.post_all([fetched.pack(key) for key in keys])
             except LinkError:
                 break
             if not check.done:
