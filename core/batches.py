@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stoker.core.codec import MISSING
 from stoker.core.conditional import NOT_MODIFIED
 from stoker.core.contention import Contention, Outcome, Verdict
 from stoker.core.errors import UsageError
@@ -20,9 +21,8 @@ from stoker.core.flights import Flight, Loaded, View, wait_for
 from stoker.core.lease import Holder, Lease
 from stoker.core.loaders import values_returned_by
 from stoker.core.loads import Loads
+from stoker.core.lookup import Lookup, State
 from stoker.core.policy import Policy
-from stoker.core.storage import MISSING
-from stoker.core.tier import Lookup, State
 
 VOID = Loaded(None, None, stored=False, seconds=0.0, void=True)
 

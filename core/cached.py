@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from stoker.core.arguments import ArgumentDigest
+from stoker.core.codec import MISSING
 from stoker.core.conditional import NotModified
 from stoker.core.errors import UsageError
 from stoker.core.loaders import Recipe, find, loader, returned_by
 from stoker.core.loads import Load
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
-from stoker.core.memory import MISSING
 from stoker.core.scopes import Key
 from stoker.core.view import SEPARATOR, Cache
 

@@ -23,6 +23,9 @@ from stoker.core.entry import (
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.policy import Policy
 
+#: Stands for a value that is not there; `None` is a value.
+MISSING: Any = object()
+
 #: Levels that cost microseconds a kilobyte (docs/benchmarks.md).
 ZSTD_LEVEL = 3
 ZLIB_LEVEL = 1

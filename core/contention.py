@@ -20,10 +20,10 @@ from stoker.core.bell import Bell, Ear
 from stoker.core.counters import TypeCounters
 from stoker.core.lease import NOT_STORED, Holder, Lease, Leases
 from stoker.core.log import Log
+from stoker.core.lookup import Lookup, State
 from stoker.core.policy import Policy
 from stoker.core.position import join_position
 from stoker.core.storage import Storage
-from stoker.core.tier import Lookup, State
 
 if TYPE_CHECKING:
     from stoker.core.flights import Flight

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from stoker.core.codec import decode_value
 from stoker.core.entry import Entry, unpack_entry
 from stoker.core.errors import EntryError, LinkError, ReplyError
+from stoker.core.lookup import State
 from stoker.core.position import format_position, parse_position, position_ms
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type, compile_glob
-from stoker.core.tier import MAX_OVERHEAD_BYTES, State
+from stoker.core.tier import MAX_OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Sequence
 from typing import Any
 
-from stoker.core.codec import decode_payload, decoder_of
+from stoker.core.codec import MISSING, decode_payload, decoder_of
 from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
-from stoker.core.entry import FLAG_NONE, HEADER_BYTES, header_length
+from stoker.core.entry import FLAG_NONE, header_length
 from stoker.core.errors import EntryError
 from stoker.core.log import Log
-from stoker.core.memory import MISSING, MemoryTier
+from stoker.core.lookup import Lookup, State
+from stoker.core.memory import MemoryTier
 from stoker.core.policy import Policy
-from stoker.core.position import START
-from stoker.core.tier import FETCH_BATCH, Answer, Lookup, RedisTier, State
-
-__all__ = ["MISSING", "Finding", "counted"]
+from stoker.core.tier import FETCH_BATCH, RedisTier, Sent
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +45,12 @@ class Finding:
         """Find an entry, and count how it stands."""
         if cache_type in self.in_memory:
             return await self._look_up_near(cache_type, key, policy, counters)
-        seen = self._log.seen
-        loop = get_running_loop()
         if counters.hits % SAMPLE_EVERY:
-            answer = await self._tier.ask(cache_type, key, policy, loop)
-        else:
-            answer = await self.ask_timed(cache_type, key, policy, counters, loop)
-        return await self._look_up_by(answer, seen, cache_type, key, policy, counters)
+            return counted(await self._tier.fetch(cache_type, key, policy), counters)
+        began = time.perf_counter()
+        lookup = await self._tier.fetch(cache_type, key, policy)
+        counters.durations["get"].observe(time.perf_counter() - began)
+        return counted(lookup, counters)
 
     async def read(self, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters) -> Any:
         """Return the value of a fresh entry, decoded as `into`; `MISSING` where there is none."""
@@ -63,17 +59,20 @@ class Finding:
 
     async def read_on(
         self,
-        answer: Answer,
-        seen: int,
+        reply: Any,
+        sent: Sent,
         cache_type: str,
         key: str,
         into: Any,
         policy: Policy,
         counters: TypeCounters,
     ) -> Any:
-        """As `read`, once `ask` was answered with what is not plainly the value; `seen` is where the log was."""
-        lookup = await self._look_up_by(answer, seen, cache_type, key, policy, counters)
-        return await self._value_of(lookup, cache_type, key, into, policy, counters)
+        """As `read`, where the server was asked already, and its reply is not plainly the value."""
+        tier = self._tier
+        lookup = await tier.understand(reply, sent, cache_type, key, policy)
+        if lookup is None:
+            lookup = await tier.fetch(cache_type, key, policy)
+        return await self._value_of(counted(lookup, counters), cache_type, key, into, policy, counters)
 
     async def _value_of(
         self, lookup: Lookup, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters
@@ -87,25 +86,6 @@ class Finding:
             if lookup.state is State.FRESH:
                 value = self.decode(lookup, into, policy, counters)
         return value
-
-    async def ask_timed(
-        self, cache_type: str, key: str, policy: Policy, counters: TypeCounters, loop: AbstractEventLoop
-    ) -> Answer:
-        """Ask the server for an entry, and measure how long it takes."""
-        began = time.perf_counter()
-        answer = await self._tier.ask(cache_type, key, policy, loop)
-        counters.durations["get"].observe(time.perf_counter() - began)
-        return answer
-
-    async def _look_up_by(
-        self, answer: Answer, seen: int, cache_type: str, key: str, policy: Policy, counters: TypeCounters
-    ) -> Lookup:
-        """Find an entry by what the server answered; ask again if it could not be judged."""
-        if isinstance(answer, bytes):
-            return Lookup(State.FRESH, answer, START, seen)
-        if answer is None:
-            answer = await self._tier.fetch(cache_type, key, policy)
-        return counted(answer, counters)
 
     async def _look_up_near(
         self, cache_type: str, key: str, policy: Policy, counters: TypeCounters
@@ -246,16 +226,3 @@ def counted(lookup: Lookup, counters: TypeCounters) -> Lookup:
     elif lookup.state is State.UNREACHABLE:
         counters.unreachable += 1
     return lookup
-
-
-def plain_value(answer: Answer, into: Any) -> Any:
-    """The value of an entry that is fresh and holds plain MessagePack, as almost all do; else `MISSING`."""
-    # Byte 3 has the flags, 44 and 45 the length of the tags.
-    if type(answer) is not bytes or answer[3]:
-        return MISSING
-    payload = answer[HEADER_BYTES:] if answer[44:46] == b"\0\0" else answer[header_length(answer) :]
-    try:
-        return decoder_of(into)(payload)
-    except Exception:  # noqa: BLE001  validators raise what they like; counted where it is read again
-        return MISSING
-

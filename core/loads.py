@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stoker.core.codec import MISSING
 from stoker.core.conditional import NOT_MODIFIED, Offer, Previous, offer
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contender, Contention, Verdict
@@ -21,13 +22,13 @@ from stoker.core.flights import Flight, Flights, Loaded
 from stoker.core.lease import Lease
 from stoker.core.loaders import Loader, is_conditional, returned_by
 from stoker.core.log import Log
+from stoker.core.lookup import Lookup, State
 from stoker.core.pacing import Pacing
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position
-from stoker.core.storage import MISSING, Storage
+from stoker.core.storage import Storage
 from stoker.core.tagging import Tagging
 from stoker.core.throttle import Throttle
-from stoker.core.tier import Lookup, State
 
 logger = logging.getLogger(__name__)
 

@@ -13,18 +13,15 @@ from dataclasses import replace
 from typing import Any
 
 from stoker.core.clock import boottime
-from stoker.core.codec import UnstorableError, decode_payload, encode_value
+from stoker.core.codec import MISSING, UnstorableError, decode_payload, encode_value
 from stoker.core.entry import Entry
 from stoker.core.errors import EntryError
 from stoker.core.log import Log
+from stoker.core.lookup import Lookup, State
 from stoker.core.memory_store import ENTRY_BYTES, MemoryStore
 from stoker.core.policy import Policy
 from stoker.core.position import START
-from stoker.core.tier import Lookup, State
 from stoker.core.weight import weigh
-
-#: Stands for a value that is not there; `None` is a value.
-MISSING: Any = object()
 
 #: Stands for "whatever was asked for": the value is kept as it was given.
 AS_GIVEN: Any = object()

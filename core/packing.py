@@ -36,4 +36,3 @@ class RangeOfEntry:
     def command(self, key: str) -> Command:
         """The command for a key, where it is packed elsewhere."""
         return ("GETRANGE", f"{self._name}{key}}}", 0, self._last)
-

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from stoker.core.buckets import Buckets
 from stoker.core.hotkeys import HotKey, ranking
-from stoker.core.tier import EntryState, State
+from stoker.core.lookup import EntryState, State
 
 if TYPE_CHECKING:
     from stoker.core.loaders import Recipe

@@ -8,21 +8,20 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from typing import Any, ParamSpec, TypeVar
 
 from stoker.core.batches import Batch
+from stoker.core.codec import MISSING
 from stoker.core.conditional import NotModified
 from stoker.core.counters import SAMPLE_EVERY, TypeCounters
 from stoker.core.errors import UsageError
-from stoker.core.finding import plain_value
 from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
 from stoker.core.loaders import Recipe, find, find_by_function
 from stoker.core.loads import Load
+from stoker.core.lookup import EntryState, Lookup, State
 from stoker.core.marks import Marks, marks_here
 from stoker.core.parts import Parts
 from stoker.core.policy import check_ttl
 from stoker.core.position import START
 from stoker.core.serving import Reading
-from stoker.core.storage import MISSING
-from stoker.core.tier import EntryState, Lookup, State
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,18 +65,18 @@ class Reads(Parts):
     async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
         policy, counters = self._types.get(cache_type) or self._type(cache_type)
         self.access.append((cache_type, check_key(key), None))
-        storage = self.storage
         if cache_type in self._in_memory:
-            value = await storage.read(cache_type, key, into, policy, counters)
+            value = await self.storage.read(cache_type, key, into, policy, counters)
         else:
-            seen, loop = self.log.seen, get_running_loop()
-            if counters.hits % SAMPLE_EVERY:
-                answer = await self.tier.ask(cache_type, key, policy, loop)
-            else:
-                answer = await storage.ask_timed(cache_type, key, policy, counters, loop)
-            value = plain_value(answer, into)
+            tier, began = self.tier, 0.0 if counters.hits % SAMPLE_EVERY else time.perf_counter()
+            future = tier.ask(cache_type, key, policy, get_running_loop())
+            sent = tier.sent
+            reply = await future
+            value = tier.plain_value(reply, sent, into)
             if value is MISSING:
-                value = await storage.read_on(answer, seen, cache_type, key, into, policy, counters)
+                value = await self.storage.read_on(reply, sent, cache_type, key, into, policy, counters)
+            if began:
+                counters.durations["get"].observe(time.perf_counter() - began)
         if value is not MISSING:
             counters.hits += 1
             return value

@@ -14,14 +14,15 @@ from dataclasses import replace
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from stoker.core.batches import Batch, Batches
+from stoker.core.codec import MISSING
 from stoker.core.counters import TypeCounters
 from stoker.core.entry import Entry
 from stoker.core.errors import UsageError
 from stoker.core.loaders import returned_by, values_returned_by
 from stoker.core.loads import Load, Loads
+from stoker.core.lookup import Lookup, State
 from stoker.core.policy import Policy
-from stoker.core.storage import MISSING, Storage
-from stoker.core.tier import Lookup, State
+from stoker.core.storage import Storage
 
 R = TypeVar("R")
 

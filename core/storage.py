@@ -9,22 +9,21 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from stoker.core.codec import UnstorableError, encode_value
+from stoker.core.codec import MISSING, UnstorableError, encode_value
 from stoker.core.commits import ALWAYS, HEAD, Commit, Commits
 from stoker.core.config import CacheConfig
 from stoker.core.counters import Counters
 from stoker.core.entry import FLAG_NONE, FROZEN_BYTES, Entry, pack_entry, pack_parts
 from stoker.core.errors import LinkError
-from stoker.core.finding import MISSING, Finding, counted
+from stoker.core.finding import Finding, counted
 from stoker.core.knowledge import Log
+from stoker.core.lookup import State
 from stoker.core.memory import MemoryTier
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.scopes import Copy, Key
-from stoker.core.tier import RedisTier, State
+from stoker.core.tier import RedisTier
 from stoker.core.vouching import Vouched, Vouching
-
-__all__ = ["MISSING", "Storage"]
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +145,13 @@ class Storage(Finding):
         return stored
 
     def _vouch(
-        self, cache_type: str, key: str, value: Any, tags: tuple[bytes, ...], ttl: float | None, policy: Policy
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        ttl: float | None,
+        policy: Policy,
     ) -> Vouched | None:
         """Make an entry of a value that is vouched for now; None when it can't be stored."""
         encoded = self._encode(cache_type, value, policy)
@@ -160,7 +165,13 @@ class Storage(Finding):
         return cache_type, key, tags, epoch, born, stored, kept_ms
 
     def vouch(
-        self, cache_type: str, key: str, value: Any, tags: tuple[bytes, ...], ttl: float | None, policy: Policy
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        ttl: float | None,
+        policy: Policy,
     ) -> asyncio.Future[Commit] | None:
         """Queue a value that the caller vouches for now, of a type that is in Redis alone.
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Literal
 
 from stoker.core.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
 from stoker.core.errors import ReplyError
+from stoker.core.lookup import State
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position, parse_position, split_position
 from stoker.core.scopes import Everything
 from stoker.core.script import Script
-from stoker.core.tier import PEEK_BYTES, State
+from stoker.core.tier import PEEK_BYTES
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager

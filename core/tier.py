@@ -6,15 +6,14 @@ Reads of one loop turn that want the same entry share one fetch: it leaves after
 from __future__ import annotations
 
 import asyncio
-import enum
 from asyncio import AbstractEventLoop, Future, get_running_loop
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import time
 from typing import Any
 
 from stoker.core.check import Check
+from stoker.core.codec import MISSING, decoder_of
 from stoker.core.entry import (
     BEGINS,
     FROZEN_BYTES,
@@ -29,10 +28,13 @@ from stoker.core.errors import EntryError, LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.knowledge import Log
 from stoker.core.link import Link
+from stoker.core.lookup import EntryState, Lookup, State
 from stoker.core.packing import RangeOfEntry
 from stoker.core.policy import Policy
 from stoker.core.position import START
 from stoker.core.script import Script
+
+__all__ = ["EntryState", "Lookup", "RedisTier", "Sent", "State"]
 
 #: Bytes beyond the payload that an entry may have: header and tags.
 MAX_OVERHEAD_BYTES = HEADER_BYTES + 2**16
@@ -52,65 +54,9 @@ READ_ATTEMPTS = 4
 _look = HEAD_OF_READ.unpack_from
 
 
-class State(enum.StrEnum):
-    """What a look-up found."""
-
-    FRESH = "fresh"
-    """May be served."""
-    STALE = "stale"
-    """May be served only while it is loaded again, or its loader fails."""
-    DEAD = "dead"
-    """Invalidated: never served."""
-    ABSENT = "absent"
-    """Not there."""
-    UNDECODABLE = "undecodable"
-    """Bytes that are no entry."""
-    UNREACHABLE = "unreachable"
-    """The server, or the log, could not be asked."""
-
-
-@dataclass(slots=True)
-class Lookup:
-    """The answer to a read."""
-
-    state: State
-    data: bytes = b""
-    """The stored form, where there is one that could be read."""
-    killer: int = START
-    """Position of the record that killed it, where it is dead by one that is known."""
-    checked: int = START
-    """The position up to which the log was known before it was asked for: it was found alive up to there, or
-    to where it was born, if that is later."""
-    held: Any = None
-    """What the memory tier holds, where the entry comes from there."""
-    found: Entry | None = None
-
-    @property
-    def entry(self) -> Entry | None:
-        """The entry, taken apart when it is first asked for."""
-        if self.found is None and self.data:
-            try:
-                self.found = unpack_entry(self.data)
-            except EntryError:
-                self.data = b""
-        return self.found
-
-
-@dataclass(frozen=True, slots=True)
-class EntryState:
-    """What planning needs to know of an entry."""
-
-    state: State
-    ttl_left: float
-    """Seconds until it turns stale; negative when it has."""
-    ttl: float
-    """Seconds it was fresh for when it was stored."""
-    killer: int = START
-    """Position of the record that killed it, where it is dead by one that is known."""
-
-
-Answer = bytes | Lookup | None
-"""To a read: the stored form of what is plainly fresh, or how the entry stands; None: ask again."""
+Sent = tuple[Check, int, int]
+"""What a fetch is held against: the check that left before it, how far the log had been swept, and how far it
+was known."""
 
 
 class RedisTier:
@@ -121,8 +67,9 @@ class RedisTier:
         self._log = log
         self._keys = keys
         self._ranges: dict[str, RangeOfEntry] = {}
-        self._asked: dict[bytes, list[Future[Answer]]] = {}
-        self._sent: tuple[Check, int, int]
+        self._asked: dict[bytes, Future[Any]] = {}
+        self.sent: Sent = Check(b"", 0, -1, -1), START, START
+        """What the last reply that was asked for is held against."""
         self._touch = Script("touch.lua")
         self._learnt = -1
         self._epoch = b""
@@ -139,51 +86,48 @@ class RedisTier:
         """Read an entry strictly: held against all that stood in the log when the server was asked."""
         log = self._log
         for _ in range(READ_ATTEMPTS):
-            seen = log.seen
-            answer = await self.ask(cache_type, key, policy, get_running_loop())
-            if isinstance(answer, bytes):
-                return Lookup(State.FRESH, answer, START, seen)
-            if answer is not None:
-                return answer
+            future = self.ask(cache_type, key, policy, get_running_loop())
+            sent = self.sent
+            lookup = await self.understand(await future, sent, cache_type, key, policy)
+            if lookup is not None:
+                return lookup
             await (log.catch_up() if log.epoch else log.resync())
         return Lookup(State.UNREACHABLE)
 
-    def ask(
-        self, cache_type: str, key: str, policy: Policy, loop: AbstractEventLoop
-    ) -> Future[Answer]:
-        """Ask for an entry with this loop turn's write.
+    def ask(self, cache_type: str, key: str, policy: Policy, loop: AbstractEventLoop) -> Future[Any]:
+        """Ask for an entry with this loop turn's write; `sent` then says what the reply is held against.
 
         Args:
             cache_type: The key's type.
             key: The key.
             policy: The type's policy.
             loop: The event loop that runs.
+
+        Returns:
+            What gets the reply: bytes, an error, or `MISSING` where whoever asked for it has given up.
         """
         asked, link = self._asked, self._link
         fetched = self._ranges.get(cache_type) or self._range_of(cache_type, policy)
         command = fetched.pack(key)
-        future: Future[Answer] = Future(loop=loop)
+        future: Future[Any] = Future(loop=loop)
         if command in asked:
-            asked[command].append(future)
+            asked[command].add_done_callback(partial(_share, future))
             return future
-        waiting = [future]
         try:
             if not asked:
                 log = self._log
-                # What is known now: a sweep that is heard of before the answer is judged may have had its
+                # What is known now: a sweep that is heard of before the reply is judged may have had its
                 # killers forgotten, and unlinked the entry only after it was read.
-                self._sent = log.check(), log.history.swept, log.seen
+                self.sent = log.check(), log.history.swept, log.seen
                 # Who begins to read later needs a fetch that leaves later.
                 link.before_flush(asked.clear)
-            # No closure: one that waits for its check would refer to itself, and be garbage to be searched for.
-            take = partial(self._take, self._sent, waiting, cache_type, key, policy)
             if link.is_cluster:
-                link.post(fetched.command(key), take)
+                link.post(fetched.command(key), future.set_result)
             else:
-                link.post_packed(command, take, loop)
-            asked[command] = waiting
-        except LinkError:
-            future.set_result(Lookup(State.UNREACHABLE))
+                link.post_packed(command, future.set_result, loop)
+            asked[command] = future
+        except LinkError as error:
+            future.set_result(error)
         return future
 
     def _range_of(self, cache_type: str, policy: Policy) -> RangeOfEntry:
@@ -192,35 +136,38 @@ class RedisTier:
         found = self._ranges[cache_type] = RangeOfEntry(begin, policy.max_entry + MAX_OVERHEAD_BYTES)
         return found
 
-    def _take(
-        self,
-        sent: tuple[Check, int, int],
-        waiting: list[Future[Answer]],
-        cache_type: str,
-        key: str,
-        policy: Policy,
-        reply: Any,
-    ) -> None:
-        """Judge what came, for all who wait for it."""
+    def plain_value(self, reply: Any, sent: Sent, into: Any) -> Any:
+        """The value of a reply to `ask`, where it is plainly fresh and plain MessagePack; else `MISSING`."""
+        check, swept, _ = sent
+        if (
+            type(reply) is not bytes
+            or not check.complete
+            or self._log.history.swept != swept
+            or not self.is_plainly_fresh(reply, time() * 1000)
+            or reply[3]  # flags
+        ):
+            return MISSING
+        # Bytes 44 and 45 have the length of the tags.
+        payload = reply[HEADER_BYTES:] if reply[44:46] == b"\0\0" else reply[header_length(reply) :]
+        try:
+            return decoder_of(into)(payload)
+        except Exception:  # noqa: BLE001  validators raise what they like; counted where it is read again
+            return MISSING
+
+    async def understand(
+        self, reply: Any, sent: Sent, cache_type: str, key: str, policy: Policy
+    ) -> Lookup | None:
+        """Say how the entry stands that a reply to `ask` brought; None: ask again."""
         check, swept, seen = sent
-        answer: Answer = None
-        if check.complete and self._log.history.swept == swept:
-            if type(reply) is bytes and self.is_plainly_fresh(reply, time() * 1000):
-                answer = reply
-            elif isinstance(reply, (LinkError, ReplyError)):
-                answer = Lookup(_state_of_error(reply))
-            elif self._log.epoch:
-                answer = self.judge(cache_type, key, reply, policy)
-                answer.checked = seen
-        elif isinstance(reply, (LinkError, ReplyError)):
-            answer = Lookup(_state_of_error(reply))
-        elif not check.done:
-            # On a cluster the log's node may answer last.
-            check.then(partial(self._take, sent, waiting, cache_type, key, policy, reply))
-            return
-        for future in waiting:
-            if not future.done():
-                future.set_result(answer)
+        if isinstance(reply, (LinkError, ReplyError)):
+            return Lookup(_state_of_error(reply))
+        if not check.done:
+            await check.wait()  # on a cluster the log's server may answer last
+        if not check.complete or not self._log.epoch or self._log.history.swept != swept or reply is MISSING:
+            return None
+        lookup = self.judge(cache_type, key, reply, policy)
+        lookup.checked = seen
+        return lookup
 
     async def fetch_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[Lookup]:
         """Read entries strictly, all of a batch in one round trip; on a cluster, one to each server."""
@@ -396,6 +343,12 @@ class RedisTier:
                 head = await self._link.call("GETRANGE", name, 0, header_length(head) - 1)
             heads.append(head)
         return heads
+
+
+def _share(later: Future[Any], first: Future[Any]) -> None:
+    """Hand a reply on to who wants it, too."""
+    if not later.done():
+        later.set_result(MISSING if first.cancelled() else first.result())  # who asked first has given up
 
 
 def _state_of(lookup: Lookup, entry: Entry) -> EntryState:

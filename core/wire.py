@@ -44,6 +44,8 @@ class Wire(asyncio.Protocol):
                 handler = handlers.popleft()
                 try:
                     handler(reply)
+                except asyncio.InvalidStateError:
+                    pass  # whoever asked has given up
                 except Exception as fault:  # noqa: BLE001  a fault of ours, told below
                     self._complain(fault)
                 reply = reader.gets()
@@ -56,6 +58,8 @@ class Wire(asyncio.Protocol):
         for handler in handlers:
             try:
                 handler(error)
+            except asyncio.InvalidStateError:
+                pass  # whoever asked has given up
             except Exception as fault:  # noqa: BLE001  a fault of ours, told below
                 self._complain(fault)
 

@@ -10,10 +10,10 @@ import pytest
 
 from stoker.core import CacheManager, Tag
 from stoker.core.cluster import ClusterLink
+from stoker.core.lookup import State
 from stoker.core.position import parse_position
 from stoker.core.routing import slot_of
 from stoker.core.sweep import COMMIT_MARGIN, Sweep, sweep
-from stoker.core.tier import State
 from tests.clusters import ClusterServers
 from tests.managers import make_manager
 from tests.servers import RedisServer

@@ -20,7 +20,7 @@ from stoker.core import (
     previous,
 )
 from stoker.core.loaders import is_conditional, returned_by
-from stoker.core.tier import State
+from stoker.core.lookup import State
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.sources import hold_lease, until_state

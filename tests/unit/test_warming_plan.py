@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.core.lookup import EntryState, State
 from stoker.core.planning import MOST_REASONS, WarmRun, horizon, is_due
-from stoker.core.tier import EntryState, State
 from stoker.core.warming import Pacer
 
 
