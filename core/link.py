@@ -14,17 +14,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from redis.exceptions import RedisError
 
-from stoker.core.calls import Argument, Calls, Command, Handler
+from stoker.core.calls import Argument, Command, Handler
 from stoker.core.connecting import open_transport
-from stoker.core.errors import LinkError, ReplyError, UsageError
+from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link_reports import LinkReports
-from stoker.core.packing import pack
-from stoker.core.redaction import redact_url
+from stoker.core.sending import Sending
 from stoker.core.watchdog import Activity, Watchdog
 from stoker.core.wire import Wire
 
@@ -32,18 +31,12 @@ __all__ = ["Argument", "Command", "Handler", "Link"]
 
 logger = logging.getLogger(__name__)
 
-#: Commands that may wait for replies; more are refused at once.
-MAX_PENDING = 100_000
-
-#: Bytes that may wait to be sent before more is refused: a server that takes nothing must cost no memory.
-MAX_UNSENT_BYTES = 64 * 1024 * 1024
-
 #: Seconds between attempts to connect: the first pause and the longest.
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_LAST_SECONDS = 1.0
 
 
-class Link(Calls):
+class Link(Sending):
     """A connection that is kept open in the background and fails fast while it is not.
 
     Args:
@@ -71,7 +64,7 @@ class Link(Calls):
         timeout: float = 0.1,
         on_open: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self.url = url
+        super().__init__(url)
         self.connect_timeout = connect_timeout
         self.timeout = timeout
         self.on_open = on_open
@@ -79,21 +72,9 @@ class Link(Calls):
         """Called when `masters` has changed, before any reply of a new one is handed over."""
         self.connections = 0
         """Connections opened so far."""
-        self.writes = 0
-        """Writes so far; what is queued now leaves in the next one."""
         self.timeouts = 0
         """Times the server owed replies for longer than `timeout`."""
-        self.last_error = "not connected yet"
-        """Why the link is down, when it is."""
-        self._wire: Wire | None = None
-        self._transport: asyncio.Transport | None = None
         self._stream: Any = None
-        self._ready = False
-        self._stalled = False
-        self._buffer: list[bytes] = []
-        self._flush_due = False
-        self._before_flush: list[Callable[[], None]] = []
-        self._unsent = 0
         self._watchdog = Watchdog(
             timeout, activity=self._activity, stalled=self._stall, answered=self._recovered, gone=self._drop
         )
@@ -101,15 +82,9 @@ class Link(Calls):
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._reports = LinkReports(url)
 
     # -- state ------------------------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bool:
-        """Whether calls are accepted."""
-        return self._ready and not self._stalled
 
     async def connect(self) -> bool:
         """Start keeping the connection; wait for the first attempt and say whether it served."""
@@ -160,81 +135,6 @@ class Link(Calls):
         """
         return await open_transport(self.url, self.connect_timeout)
 
-    # -- calls ------------------------------------------------------------------------------------
-
-    def post(self, command: Command, handler: Handler) -> None:
-        """Queue a command; `handler` is called with the reply (or error) inside the read callback."""
-        self._check_ready()
-        self._post(command, handler)
-
-    def post_packed(self, packed: bytes, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
-        """Queue a command that is packed already; only where all are for one server.
-
-        Args:
-            packed: The command.
-            handler: Called with the reply (or error) inside the read callback.
-            loop: The event loop that runs.
-
-        Raises:
-            LinkError: The link is down; nothing was sent.
-            UsageError: The link belongs to another event loop.
-        """
-        wire = self._wire
-        if (
-            wire is None
-            or not self._ready
-            or self._stalled
-            or len(wire.handlers) >= MAX_PENDING
-            or self._unsent > MAX_UNSENT_BYTES
-            or loop is not self._loop
-        ):
-            self._check_ready()
-            self._queue(packed, handler)
-            return
-        # As `_queue`, for what is almost all that is sent.
-        self._unsent += len(packed)
-        if not self._flush_due:
-            self._schedule_flush()
-        wire.handlers.append(handler)
-        self._buffer.append(packed)
-
-    def post_all(self, packed: Sequence[bytes]) -> asyncio.Future[list[Any]]:
-        """Queue packed commands; the future gets all replies, errors in their places.
-
-        Raises:
-            LinkError: The link is down; nothing was sent.
-        """
-        self._check_ready()
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        replies: list[Any] = []
-
-        def take_last(reply: Any) -> None:
-            replies.append(reply)
-            if not future.done():
-                future.set_result(replies)
-
-        handlers: list[Handler] = [replies.append] * (len(packed) - 1)
-        self._queue(b"".join(packed), *handlers, take_last)
-        return future
-
-    def before_flush(self, callback: Callable[[], None]) -> None:
-        """Call `callback` right before this loop turn's write, so that it can queue what the turn gathered.
-
-        It is called once, also when the link went down meanwhile: then what it queues fails.
-
-        Raises:
-            UsageError: The link belongs to another event loop.
-        """
-        self._check_loop()
-        self._before_flush.append(callback)
-        self._schedule_flush()
-
-    def send_now(self) -> None:
-        """Send what this loop turn has gathered so far, so that the server works on it meanwhile."""
-        if self._buffer and self._flush_due:
-            self._flush()
-            self._flush_due = True  # the turn's own is still to come
-
     # -- inside -----------------------------------------------------------------------------------
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -242,74 +142,12 @@ class Link(Calls):
         if self._loop is not None and self._loop is not loop:
             self._gone, self._up, self._tried = asyncio.Event(), asyncio.Event(), asyncio.Event()
             self._flush_due, self._before_flush = False, []
-            self._buffer.clear()
+            self._forget()
         self._loop = loop
         self._tried.clear()
 
-    def _check_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop and self._loop is not None:
-            raise UsageError(
-                "this cache was connected on another event loop: make one for each loop, and connect it there"
-            )
-        return loop
-
-    def _check_ready(self) -> None:
-        if not self._ready or self._stalled:
-            self._check_loop()
-            raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
-
-    def _post(self, command: Command, handler: Handler) -> None:
-        """Queue a command, also before the link serves."""
-        self._queue(pack(command), handler)
-
-    def _queue(self, packed: bytes, *handlers: Handler) -> None:
-        wire = self._wire
-        if wire is None:
-            raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
-        if len(wire.handlers) >= MAX_PENDING:
-            raise LinkError(f"{MAX_PENDING} commands wait for replies already")
-        self._check_loop()
-        if self._unsent > MAX_UNSENT_BYTES:
-            self._make_room()
-        self._unsent += len(packed)
-        if not self._flush_due:
-            self._schedule_flush()
-        wire.handlers.extend(handlers)
-        self._buffer.append(packed)
-
-    def _make_room(self) -> None:
-        """Refuse more while too much waits to be sent."""
-        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        self._unsent = waiting + sum(map(len, self._buffer))
-        if self._unsent > MAX_UNSENT_BYTES:
-            raise LinkError(f"{self._unsent} bytes wait to be sent already")
-
-    def _flush(self) -> None:
-        callbacks, self._before_flush = self._before_flush, []
-        for callback in callbacks:
-            try:
-                callback()
-            except Exception:  # the others, and the write, must not pay for it
-                logger.exception("action=before_flush_error", extra={"action": "before_flush_error"})
-        self._flush_due = False
-        self.writes += 1
-        if self._before_flush:  # a callback asked for the next write
-            self._schedule_flush()
-        if not self._buffer:
-            return
-        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-        self._buffer.clear()
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.write(data)
-            self._unsent = transport.get_write_buffer_size()
-            self._watchdog.start()
-
-    def _schedule_flush(self) -> None:
-        if not self._flush_due:
-            asyncio.get_running_loop().call_soon(self._flush)
-            self._flush_due = True
+    def _sent(self) -> None:
+        self._watchdog.start()
 
     def _activity(self) -> Activity | None:
         wire, transport = self._wire, self._transport
@@ -344,8 +182,7 @@ class Link(Calls):
         self._wire = self._transport = None
         self._ready = self._stalled = False
         self._up.clear()
-        self._buffer.clear()
-        self._unsent = 0
+        self._forget()
         self._watchdog.stop()
         if transport is not None:
             transport.abort()

@@ -27,6 +27,8 @@ from stoker.core.vouching import Vouched, Vouching
 
 logger = logging.getLogger(__name__)
 
+_Tags = tuple[bytes, ...]
+
 #: Kinds of values that are logged as unstorable; of further ones, the counter alone tells.
 MAX_KINDS_LOGGED = 1_000
 
@@ -162,7 +164,7 @@ class Storage(Finding):
         flags, payload = encoded
         stored = pack_parts(flags, epoch, born, now, now + ttl_ms, tags, payload)
         kept_ms = ttl_ms + int(policy.kept_stale * 1000) if policy.stale or policy.fail_safe else ttl_ms
-        return cache_type, key, tags, epoch, born, stored, kept_ms
+        return cache_type, key, epoch, born, stored, kept_ms
 
     def vouch(
         self,

@@ -2,11 +2,11 @@
 
 Such a value is to be stamped with the log's end (`commits.TAIL`), which a script alone can look up in the
 same step. Almost always the end is where this process has read to already: then the value is stamped with
-that, and a look at the log travels in the same write, before it. Where the look shows that something else
-stood there that names the entry, or that the log is not what it was, the script stores the value once more.
+that, and a look at the log travels in the same write, before it. Where the look shows that the log has grown,
+or is not what it was, the script stores the value once more.
 
-A value that is stored dead for that moment may have taken the place of a live one. A loader can make that
-again; where the cache is the source (authoritative types), only the script will do.
+What has grown may have named the entry: for that moment, a dead one may stand in the place of a live one. A
+loader can make that again; where the cache is the source (authoritative types), only the script will do.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ UNDER_WAY = 1_000
 UNDER_WAY_BYTES = 16 * 2**20
 
 
-Vouched: TypeAlias = tuple[str, str, tuple[bytes, ...], int, int, bytes, int]
-"""An entry on its way: type, key, tags; the log's epoch, and the position up to which it is known; the stored
+Vouched: TypeAlias = tuple[str, str, int, int, bytes, int]
+"""An entry on its way: type and key; the log's epoch, and the position up to which it is known; the stored
 form, stamped with these; milliseconds after which the server drops it."""
 
 
@@ -49,14 +49,15 @@ class Vouching:
 
     def store(self, one: Vouched, policy: Policy) -> Future[Commit]:
         """Queue an entry for this loop turn's write; the future says what became of it."""
-        if not self._is_plain(policy) or self._is_overtaken(one):
+        log, (cache_type, key, epoch, born, stored, ttl_ms) = self._log, one
+        plain = policy.kind != "authoritative" and not self._link.is_cluster
+        if not plain or not epoch or log.known != born or not log.kept.empty:
             return self._by_script(one)
         loop = get_running_loop()
         future: Future[Commit] = Future(loop=loop)
         try:
-            check = self._log.check()
-            command = pack(("SET", self._keys.entry(one[0], one[1]), one[5], "PX", one[6]))
-            take = partial(self._take, one, check, self._log.version, future)
+            take = partial(self._take, one, log.check(), future)
+            command = pack(("SET", self._keys.entry(cache_type, key), stored, "PX", ttl_ms))
             self._link.post_packed(command, take, loop)
         except LinkError:
             settle(future, Commit.UNREACHABLE)
@@ -72,7 +73,7 @@ class Vouching:
         under_way, commits, size = list[Future[Commit]](), list[Commit](), 0
         for one in entries:
             under_way.append(self.store(one, policy))
-            size += len(one[5])
+            size += len(one[4])
             if not len(under_way) % WRITE_TOGETHER:
                 self._link.send_now()
             if len(under_way) == UNDER_WAY or size > UNDER_WAY_BYTES:
@@ -80,30 +81,16 @@ class Vouching:
                 under_way, size = [], 0
         return commits + [await future for future in under_way]
 
-    # -- judging ----------------------------------------------------------------------------------
-
-    def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
+    def _take(self, one: Vouched, check: Check, future: Future[Commit], reply: Any) -> None:
+        log, (_, _, epoch, born, _, _) = self._log, one
         if reply != b"OK":
             settle(future, Commit.UNREACHABLE)  # away, full, or it forbids it
-        elif check.complete and (self._log.version == version or not self._is_overtaken(one)):
+        elif check.complete and log.seen == born and log.epoch == epoch and log.kept.empty:
             if not future.done():
                 future.set_result(Commit.STORED)
         else:
             self._by_script(one).add_done_callback(lambda again: settle(future, again.result()))
 
-    def _is_plain(self, policy: Policy) -> bool:
-        """Whether a plain `SET` may do; on a cluster the look at the log goes elsewhere."""
-        return policy.kind != "authoritative" and not self._link.is_cluster
-
-    def _is_overtaken(self, one: Vouched) -> bool:
-        """Whether an entry would be dead as it is stamped, by what is known now."""
-        log, (cache_type, key, tags, epoch, born, _, _) = self._log, one
-        if not epoch or epoch != log.epoch:
-            return True
-        if log.history.latest <= born and log.kept.empty:
-            return False
-        return bool(log.killer(cache_type, key, tags, born))
-
     def _by_script(self, one: Vouched) -> Future[Commit]:
-        cache_type, key, _, _, _, stored, ttl_ms = one
+        cache_type, key, _, _, stored, ttl_ms = one
         return self._commits.commit(cache_type, key, stored, ttl_ms, TAIL)
