@@ -42,6 +42,10 @@ class UnstorableError(Exception):
     """The value can't be stored: of a type no serializer knows, or too large."""
 
 
+class TooLargeError(EntryError):
+    """What a payload decompresses to is more than the type allows: whole, perhaps, and of use to others."""
+
+
 def _encode_hook(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=False, round_trip=True)
@@ -101,6 +105,17 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
         return _decoder(serializer_of(flags), into)(payload)
     except Exception as error:  # noqa: BLE001  validators of types raise what they like
         raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None
+
+
+def is_decodable(flags: int, payload: bytes, max_bytes: int) -> bool:
+    """Whether a payload can be read at all, be it as another type than was asked for."""
+    try:
+        decode_payload(flags, payload, Any, max_bytes)
+    except TooLargeError:
+        return True
+    except EntryError:
+        return False
+    return True
 
 
 def decoder_of(into: Any) -> Decode:
@@ -205,12 +220,14 @@ def _expand(payload: bytes, compression: str, max_bytes: int) -> bytes:
         if compression == "zstd":
             size = zstandard.frame_content_size(payload)
             if not 0 <= size <= max_bytes:
-                raise EntryError(f"decompresses to {size} bytes, more than {max_bytes}")
+                raise TooLargeError(f"decompresses to {size} bytes, more than {max_bytes}")
             return zstandard.ZstdDecompressor().decompress(payload, max_output_size=max_bytes)
         expander = zlib.decompressobj()
         expanded = expander.decompress(payload, max_bytes + 1)
     except (zstandard.ZstdError, zlib.error) as error:
         raise EntryError(f"the payload can't be decompressed: {error}") from None
-    if len(expanded) > max_bytes or not expander.eof:
-        raise EntryError(f"cut off, or decompresses to more than {max_bytes} bytes")
+    if len(expanded) > max_bytes:
+        raise TooLargeError(f"decompresses to more than {max_bytes} bytes")
+    if not expander.eof:
+        raise EntryError("cut off")
     return expanded

@@ -110,11 +110,13 @@ class Commits:
             take(error)
 
     def _understand(self, one: Pending, answer: int) -> Commit:
-        commit = _MEANINGS[answer]
-        if commit is Commit.LOG_LOST or commit is Commit.OTHER_EPOCH:
-            _, stored, _, condition, _ = one
-            if condition == TAIL or int.from_bytes(stored[4:12]) == self._log.epoch:
-                self._log.lose()  # the server knows of an epoch that this process doesn't
+        commit, log = _MEANINGS[answer], self._log
+        _, stored, _, condition, _ = one
+        of_now = condition == TAIL or int.from_bytes(stored[4:12]) == log.epoch
+        if commit in {Commit.LOG_LOST, Commit.OTHER_EPOCH} and of_now:
+            log.lose()  # the server knows of an epoch that this process doesn't
+        elif commit is Commit.FENCED and of_now and int.from_bytes(stored[12:28]) >= log.seen:
+            log.lose()  # no sweep has raised the fence beyond what is known: it is a stranger's
         return commit
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from stoker.core.codec import MISSING, decode_payload, decoder_of
+from stoker.core.codec import MISSING, decode_payload, decoder_of, is_decodable
 from stoker.core.config import CacheConfig
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
 from stoker.core.entry import FLAG_NONE, header_length
@@ -77,14 +77,12 @@ class Finding:
     async def _value_of(
         self, lookup: Lookup, cache_type: str, key: str, into: Any, policy: Policy, counters: TypeCounters
     ) -> Any:
-        if lookup.state is not State.FRESH:
-            return MISSING
-        value = self.decode(lookup, into, policy, counters)
+        value = self._decode_fresh(lookup, into, policy, counters)
         if value is MISSING and lookup.held is not None and policy.in_redis:
             # What memory has was made into something else; the server has all of it.
             lookup = await self.look_up_past_memory(cache_type, key, policy, counters)
-            if lookup.state is State.FRESH:
-                value = self.decode(lookup, into, policy, counters)
+            value = self._decode_fresh(lookup, into, policy, counters)
+        await self._unlink_unreadable(cache_type, key, lookup, counters)
         return value
 
     async def _look_up_near(
@@ -135,10 +133,9 @@ class Finding:
         if cache_type in self.in_memory or self._tier.spread:
             lookups = await self.look_up_many(cache_type, keys, policy, counters)
             for key, lookup in zip(keys, lookups, strict=True):
-                self._read_into(values, key, lookup, into, policy, counters)
-                if key not in values and lookup.held is not None and policy.in_redis:
-                    fetched = await self.look_up_past_memory(cache_type, key, policy, counters)
-                    self._read_into(values, key, fetched, into, policy, counters)
+                value = await self._value_of(lookup, cache_type, key, into, policy, counters)
+                if value is not MISSING:
+                    values[key] = value
             return values
         tier, decode = self._tier, decoder_of(into)
         for first in range(0, len(keys), FETCH_BATCH):
@@ -147,7 +144,7 @@ class Finding:
             if isinstance(stored, State):
                 counters.unreachable += len(batch)
                 continue
-            starts = tier.payload_starts(stored, time.time() * 1000)
+            starts, unreadable = tier.payload_starts(stored, time.time() * 1000), dict[str, Lookup]()
             for key, data, start in zip(batch, stored, starts, strict=True):
                 if start and data:
                     try:
@@ -156,22 +153,24 @@ class Finding:
                     except Exception:  # noqa: BLE001, S110  validators raise what they like; counted below
                         pass
                 lookup = counted(tier.judge(cache_type, key, data, policy), counters)
-                self._read_into(values, key, lookup, into, policy, counters)
+                value = self._decode_fresh(lookup, into, policy, counters)
+                if value is not MISSING:
+                    values[key] = value
+                elif lookup.unreadable:
+                    unreadable[key] = lookup
+            for key, lookup in unreadable.items():  # only now: all of a batch are judged at once
+                await self._unlink_unreadable(cache_type, key, lookup, counters)
         return values
 
-    def _read_into(
-        self,
-        values: dict[str, Any],
-        key: str,
-        lookup: Lookup,
-        into: Any,
-        policy: Policy,
-        counters: TypeCounters,
+    async def _unlink_unreadable(
+        self, cache_type: str, key: str, lookup: Lookup, counters: TypeCounters
     ) -> None:
-        if lookup.state is State.FRESH:
-            value = self.decode(lookup, into, policy, counters)
-            if value is not MISSING:
-                values[key] = value
+        """Give back the memory of what nobody can read: a `get` puts nothing in its place."""
+        if lookup.unreadable and await self._tier.unlink_unreadable(cache_type, key, lookup.unreadable):
+            counters.unreadable_unlinked += 1
+
+    def _decode_fresh(self, lookup: Lookup, into: Any, policy: Policy, counters: TypeCounters) -> Any:
+        return self.decode(lookup, into, policy, counters) if lookup.state is State.FRESH else MISSING
 
     async def _look_up_strictly(self, cache_type: str, key: str, policy: Policy) -> Lookup:
         """Find an entry where its type keeps it, as of now."""
@@ -208,11 +207,13 @@ class Finding:
         if flags & FLAG_NONE:
             counters.negative_hits += 1
             return None
+        payload = data[header_length(data) :]
         try:
-            payload = data[header_length(data) :]
             return decode_payload(flags, payload, into, policy.max_entry)
         except EntryError as error:
             counters.undecodable += 1
+            if not is_decodable(flags, payload, policy.max_entry):
+                lookup.unreadable = data
             logger.debug("action=undecodable reason=%s", error, extra={"action": "undecodable"})
             return MISSING
 

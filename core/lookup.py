@@ -43,6 +43,8 @@ class Lookup:
     held: Any = None
     """What the memory tier holds, where the entry comes from there."""
     found: Entry | None = None
+    unreadable: bytes = b""
+    """What is stored, where nobody can read it."""
 
     @property
     def entry(self) -> Entry | None:

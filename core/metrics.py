@@ -50,6 +50,11 @@ _BY_TYPE = (
     ("stoker_negative_hits", "negative_hits", "Hits on a stored None"),
     ("stoker_dead_entries_met", "dead", "Misses on entries that an invalidation had killed"),
     ("stoker_undecodable_entries_met", "undecodable", "Misses on stored bytes that are no entry"),
+    (
+        "stoker_unreadable_entries_unlinked",
+        "unreadable_unlinked",
+        "Stored bytes that nobody could read, and that were unlinked",
+    ),
     ("stoker_unreachable_misses", "unreachable", "Misses because the server did not answer"),
     ("stoker_sets", "sets", "Entries that were stored"),
     (

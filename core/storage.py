@@ -217,10 +217,7 @@ class Storage(Finding):
         if lookup.state is State.UNDECODABLE:
             # Nobody can read what is there: it is as good as absent. (A key of another kind is None here.)
             counted(lookup, self._counters.of(cache_type))
-            stored, _ = await self._tier.fetch_stored(cache_type, [key], policy)
-            if isinstance(stored, State):
-                return False
-            there = stored[0] or b""
+            there = lookup.unreadable
         epoch, at = born or (self._log.epoch, self._log.known)  # the log was just read to its end
         condition = HEAD + there[:FROZEN_BYTES]
         # In memory alone nothing may come between look and store; and each process has values of its own.

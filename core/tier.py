@@ -20,6 +20,8 @@ from stoker.core.entry import (
     GOOD_FLAGS,
     HEAD_OF_READ,
     HEADER_BYTES,
+    MAGIC,
+    VERSION,
     Entry,
     header_length,
     unpack_entry,
@@ -41,6 +43,9 @@ MAX_OVERHEAD_BYTES = HEADER_BYTES + 2**16
 
 #: Bytes that hold header and tags of almost all entries.
 PEEK_BYTES = 1024
+
+#: Bytes by which what nobody can read is known again, with its length.
+SEEN_BYTES = 64
 
 #: Entries that one round trip peeks at.
 PEEK_BATCH = 500
@@ -71,6 +76,7 @@ class RedisTier:
         self.sent: Sent = Check(b"", 0, -1, -1), START, START
         """What the last reply that was asked for is held against."""
         self._touch = Script("touch.lua")
+        self._unlink = Script("unlink_unreadable.lua")
         self._learnt = -1
         self._epoch = b""
         self._alive_from = b""
@@ -270,7 +276,7 @@ class RedisTier:
         try:
             entry = unpack_entry(data)
         except EntryError:
-            return Lookup(State.UNDECODABLE)
+            return Lookup(State.UNDECODABLE, unreadable=data)
         born = entry.born
         older = entry.epoch != log.epoch
         old = older or born < log.trusted_from
@@ -311,6 +317,19 @@ class RedisTier:
             except (LinkError, ReplyError):
                 continue
         return gone
+
+    async def unlink_unreadable(self, cache_type: str, key: str, seen: bytes) -> bool:
+        """Unlink what nobody can read, if it is still what was seen; say whether it was.
+
+        What a newer version of the format may have written stays.
+        """
+        if seen[:2] == MAGIC and seen[2:3] > bytes((VERSION,)):
+            return False
+        name = self._keys.entry(cache_type, key)
+        try:
+            return bool(await self._unlink.run(self._link, [name], seen[:SEEN_BYTES], len(seen)))
+        except (LinkError, ReplyError):
+            return False
 
     async def peek(self, cache_type: str, keys: Sequence[str], policy: Policy) -> list[EntryState | None]:
         """Say of each key how its entry stands, without its payload; None where there is no entry.

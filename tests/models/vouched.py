@@ -1,4 +1,4 @@
-"""Bare sets of what the caller vouches for now: stamped with the log's end, although a plain `SET` can't see it.
+"""Bare sets of what callers vouch for now: stamped with the log's end, although a plain `SET` can't see it.
 
 Modelled: one process that sets a key, stamped with the position up to which it has read; the server's two
 steps, the look at the log and the `SET` after it; what the process does with the reply; a writer whose records
