@@ -12,6 +12,10 @@ from stoker.core.calls import Command
 pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
 
 
+#: Keys shorter than this, in bytes, are packed the short way.
+LONGEST_HEAD = 128
+
+
 class RangeOfEntry:
     """Packs the `GETRANGE` that fetches an entry of one type: what almost all commands are.
 
@@ -20,19 +24,22 @@ class RangeOfEntry:
         last: Bytes beyond this one are not fetched.
     """
 
-    __slots__ = ("_around", "_begin", "_end", "_last", "_name")
+    __slots__ = ("_begin", "_end", "_heads", "_last")
 
     def __init__(self, begin: str, last: int) -> None:
-        self._name, self._last = begin, last
-        self._around = len(begin.encode()) + len("}")
-        self._begin = f"\r\n{begin}"
+        self._begin, self._last = begin, last
+        around = len(begin.encode()) + len("}")
+        self._heads = [f"*4\r\n$8\r\nGETRANGE\r\n${around + n}\r\n{begin}" for n in range(LONGEST_HEAD)]
+        """What a command begins with, by the bytes of its key."""
         self._end = f"}}\r\n$1\r\n0\r\n${len(str(last))}\r\n{last}\r\n"
 
     def pack(self, key: str) -> bytes:
         """The command for a key; packing it so takes a tenth of the general way."""
-        length = self._around + (len(key) if key.isascii() else len(key.encode()))
-        return f"*4\r\n$8\r\nGETRANGE\r\n${length}{self._begin}{key}{self._end}".encode()
+        length = len(key) if key.isascii() else len(key.encode())
+        if length < LONGEST_HEAD:
+            return f"{self._heads[length]}{key}{self._end}".encode()
+        return pack(self.command(key))
 
     def command(self, key: str) -> Command:
         """The command for a key, where it is packed elsewhere."""
-        return ("GETRANGE", f"{self._name}{key}}}", 0, self._last)
+        return ("GETRANGE", f"{self._begin}{key}}}", 0, self._last)

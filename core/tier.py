@@ -79,7 +79,7 @@ class RedisTier:
         self._unlink = Script("unlink_unreadable.lua")
         self._learnt = -1
         self._epoch = b""
-        self._alive_from = b""
+        self._alive_from = self._begin = b""
 
     # -- fetching ---------------------------------------------------------------------------------
 
@@ -243,32 +243,30 @@ class RedisTier:
         )
 
     def payload_starts(self, stored: Sequence[bytes | None], now_ms: float) -> list[int]:
-        """Where payloads begin, of entries that are plainly fresh and plain MessagePack; 0 for others."""
+        """Where payloads begin, of entries that are plainly fresh and plain MessagePack; 0 for others.
+
+        One that was cut off has none there.
+        """
         if self._log.version != self._learnt:
             self._learn()
-        current, alive_from, starts = self._epoch, self._alive_from, list[int]()
+        begin, alive_from, now = self._begin, self._alive_from, int(now_ms).to_bytes(8)
         # As `is_plainly_fresh`, whose call for each entry would cost a batch a twentieth of its speed.
-        for data in stored:
-            start = 0
-            if data is not None and len(data) >= HEADER_BYTES:
-                begins, flags, epoch, born, fresh_until_ms, tags_length = _look(data)
-                if (
-                    epoch == current
-                    and born >= alive_from
-                    and begins == BEGINS
-                    and not flags
-                    and fresh_until_ms > now_ms
-                    and len(data) >= HEADER_BYTES + tags_length
-                ):
-                    start = HEADER_BYTES + tags_length
-            starts.append(start)
-        return starts
+        return [
+            (HEADER_BYTES if data[44:46] == b"\0\0" else header_length(data))
+            if data is not None
+            and data[:12] == begin
+            and data[12:28] >= alive_from
+            and data[36:44] > now
+            else 0
+            for data in stored
+        ]
 
     def _learn(self) -> None:
         """Note from where on an entry is alive without a look at what was invalidated."""
         log, history = self._log, self._log.history
         self._learnt = log.version
         self._epoch = log.epoch.to_bytes(8) if log.epoch and log.kept.empty else b""
+        self._begin = BEGINS + b"\0" + self._epoch if self._epoch else b"none"
         self._alive_from = max(history.latest, history.horizon, log.trusted_from).to_bytes(16)
 
     def _judge_closely(self, cache_type: str, key: str, data: bytes, policy: Policy) -> Lookup:

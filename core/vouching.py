@@ -56,7 +56,7 @@ class Vouching:
         loop = get_running_loop()
         future: Future[Commit] = Future(loop=loop)
         try:
-            take = partial(self._take, one, log.check(), future)
+            take = partial(self._take, one, log.check(), log.version, future)
             command = pack(("SET", self._keys.entry(cache_type, key), stored, "PX", ttl_ms))
             self._link.post_packed(command, take, loop)
         except LinkError:
@@ -81,11 +81,10 @@ class Vouching:
                 under_way, size = [], 0
         return commits + [await future for future in under_way]
 
-    def _take(self, one: Vouched, check: Check, future: Future[Commit], reply: Any) -> None:
-        log, (_, _, epoch, born, _, _) = self._log, one
+    def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
         if reply != b"OK":
             settle(future, Commit.UNREACHABLE)  # away, full, or it forbids it
-        elif check.complete and log.seen == born and log.epoch == epoch and log.kept.empty:
+        elif check.complete and self._log.version == version:
             if not future.done():
                 future.set_result(Commit.STORED)
         else:

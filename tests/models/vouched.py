@@ -1,8 +1,8 @@
 """Bare sets of what callers vouch for now: stamped with the log's end, although a plain `SET` can't see it.
 
-Modelled: one process that sets a key, stamped with the position up to which it has read; the server's two
-steps, the look at the log and the `SET` after it; what the process does with the reply; a writer whose records
-name the key or something else; a load of another process, which commits unless a younger entry is there. A
+Modelled: one process that sets a key, stamped with the position up to which it has read; the two steps of the
+server, the look at the log and the `SET` after it; what the process does with the reply; a writer whose
+records name the key or something else; a load of another process, which commits unless a younger entry is there. A
 live entry is there from the start.
 
 Not modelled: that the script is no step of its own on the server (it is one), lost history (the look shows
