@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from stoker.core.calls import Command, Handler
 from stoker.core.cluster import ClusterLink
 from stoker.core.commits import TAIL, Commit, Commits, Pending, settle
 from stoker.core.entry import FROZEN_BYTES
@@ -31,7 +32,7 @@ class ClusterCommits(Commits):
         self._one = Script("commit_cluster.lua")
         self._stamping: set[asyncio.Task[None]] = set()
 
-    def _post(self, batch: Sequence[Pending], *, by_text: bool = False) -> None:
+    def _post(self, batch: Sequence[Pending]) -> None:
         vouched = [one for one in batch if one[3] == TAIL]
         if vouched:
             task = asyncio.create_task(self._stamp(vouched), name="stoker-commit")
@@ -39,7 +40,7 @@ class ClusterCommits(Commits):
             task.add_done_callback(self._stamping.discard)
         for one in batch:
             if one[3] != TAIL:
-                self._post_one(one, by_text=by_text)
+                self._post_one(one)
 
     async def _stamp(self, batch: Sequence[Pending]) -> None:
         """Look where the log ends, and store what is vouched for as of there."""
@@ -52,7 +53,7 @@ class ClusterCommits(Commits):
             stamped = stored[: FROZEN_BYTES - len(stamp)] + stamp + stored[FROZEN_BYTES:]
             self._post_one((name, stamped, ttl_ms, condition, future))
 
-    def _post_one(self, one: Pending, *, by_text: bool = False) -> None:
+    def _post_one(self, one: Pending) -> None:
         name, stored, ttl_ms, condition, future = one
         born = int.from_bytes(stored[FROZEN_BYTES - 16 : FROZEN_BYTES])
         began = self._log.ages.since(born, self._log.proved)
@@ -64,17 +65,17 @@ class ClusterCommits(Commits):
             return
 
         def take(reply: Any) -> None:
-            if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT") and not by_text:
-                self._post_one(one, by_text=True)
-            elif isinstance(reply, (LinkError, ReplyError)):
+            if isinstance(reply, (LinkError, ReplyError)):
                 settle(future, Commit.UNREACHABLE)
             else:
                 settle(future, _MEANINGS[reply])
 
-        script = ("EVAL", self._one.text) if by_text else ("EVALSHA", self._one.digest)
-        try:
+        def send(head: Command, handler: Handler) -> None:
             self._cluster.post_timed(
-                name, began, lambda latest: (*script, 1, name, stored, ttl_ms, condition, latest), take
+                name, began, lambda latest: (*head, 1, name, stored, ttl_ms, condition, latest), handler
             )
+
+        try:
+            self._one.post(send, take)
         except LinkError as error:
             take(error)

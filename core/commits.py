@@ -86,18 +86,14 @@ class Commits:
         if batch:
             self._post(batch)
 
-    def _post(self, batch: Sequence[Pending], *, by_text: bool = False) -> None:
-        script = self._script
-        command: list[Argument] = ["EVAL", script.text] if by_text else ["EVALSHA", script.digest]
-        command += (2 + len(batch), self._keys.fence, self._keys.log)
-        command += [name for name, *_ in batch]
+    def _post(self, batch: Sequence[Pending]) -> None:
+        arguments: list[Argument] = [2 + len(batch), self._keys.fence, self._keys.log]
+        arguments += [name for name, *_ in batch]
         for _, stored, ttl_ms, condition, _ in batch:
-            command += (stored, ttl_ms, condition)
+            arguments += (stored, ttl_ms, condition)
 
         def take(reply: Any) -> None:
-            if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT") and not by_text:
-                self._post(batch, by_text=True)
-            elif isinstance(reply, (LinkError, ReplyError)):
+            if isinstance(reply, (LinkError, ReplyError)):
                 for *_, future in batch:
                     settle(future, Commit.UNREACHABLE)
             else:
@@ -105,7 +101,7 @@ class Commits:
                     settle(one[-1], Commit.STORED if answer == 1 else self._understand(one, answer))
 
         try:
-            self._link.post(tuple(command), take)
+            self._script.post(lambda head, handler: self._link.post((*head, *arguments), handler), take)
         except LinkError as error:
             take(error)
 

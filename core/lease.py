@@ -213,22 +213,20 @@ class Leases:
         if held and lease.renewal is not None:
             self._renew_later(lease)
 
-    def _send_release(self, lease: Lease, message: bytes, *, by_text: bool = False) -> None:
-        script = self._release
-        call = ("EVAL", script.text) if by_text else ("EVALSHA", script.digest)
-        try:
-            owed = self._link.send((*call, 1, lease.name, lease.value, message, "PUBLISH"))
-        except LinkError:
-            return  # its TTL gives it back
+    def _send_release(self, lease: Lease, message: bytes) -> None:
+        owed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answered(_reply: Any) -> None:
+            self._owed.discard(owed)
+            if not owed.done():
+                owed.set_result(None)
+
+        arguments = (1, lease.name, lease.value, message, "PUBLISH")
         self._owed.add(owed)
-
-        def answered(reply: asyncio.Future[Any]) -> None:
-            self._owed.discard(reply)
-            error = None if reply.cancelled() else reply.exception()
-            if isinstance(error, ReplyError) and str(error).startswith("NOSCRIPT") and not by_text:
-                self._send_release(lease, message, by_text=True)
-
-        owed.add_done_callback(answered)
+        try:
+            self._release.post(lambda head, handler: self._link.post((*head, *arguments), handler), answered)
+        except LinkError:
+            self._owed.discard(owed)  # its TTL gives it back
 
     def _release_late(self, leases: list[Lease]) -> None:
         """Give back what was asked for and not answered: the server may grant it when it goes on."""

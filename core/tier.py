@@ -253,10 +253,7 @@ class RedisTier:
         # As `is_plainly_fresh`, whose call for each entry would cost a batch a twentieth of its speed.
         return [
             (HEADER_BYTES if data[44:46] == b"\0\0" else header_length(data))
-            if data is not None
-            and data[:12] == begin
-            and data[12:28] >= alive_from
-            and data[36:44] > now
+            if data is not None and data[:12] == begin and data[12:28] >= alive_from and data[36:44] > now
             else 0
             for data in stored
         ]

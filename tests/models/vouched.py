@@ -2,8 +2,8 @@
 
 Modelled: one process that sets a key, stamped with the position up to which it has read; the two steps of the
 server, the look at the log and the `SET` after it; what the process does with the reply; a writer whose
-records name the key or something else; a load of another process, which commits unless a younger entry is there. A
-live entry is there from the start.
+records name the key or something else; a load of another process, which commits unless a younger entry is
+there. A live entry is there from the start.
 
 Not modelled: that the script is no step of its own on the server (it is one), lost history (the look shows
 that, and then it goes as where the log has grown), own records and such as could not be appended yet (with
@@ -129,9 +129,7 @@ class Vouched(Model[State]):
         return says, stored, LOST if took_the_place else None
 
     def _end(self, state: State) -> Step[State]:
-        useless = (
-            state.entry.value == SET and not self._is_alive(state) and not any(state.log[state.began :])
-        )
+        useless = state.entry.value == SET and not self._is_alive(state) and not any(state.log[state.began :])
         return "set returns", state._replace(setter="done"), USELESS if useless else None
 
     def _commit(self, state: State) -> Step[State]:
