@@ -20,7 +20,7 @@ from benchmarks.board import Board, Tally
 from benchmarks.breaking import break_rule
 from benchmarks.judging import Judge
 from benchmarks.scenarios import Cell
-from stoker.core import CacheConfig, CacheManager, Everything, Key, Recipe, Scope, Tag, Type, loader
+from stoker.core import CacheConfig, CacheManager, Everything, Key, Pattern, Recipe, Scope, Tag, Type, loader
 from stoker.core.conditional import NOT_MODIFIED, NotModified, previous
 
 #: Of this many keys half of all reads and changes are.
@@ -272,11 +272,7 @@ class Actor:
     async def _change_by_pattern(self) -> None:
         group, keys = self._some_of_group()
         pattern = self.chance.choice((f"g{group}-*", f"g{group}*", f"?{group}-*"))
-
-        async def invalidate() -> bool:
-            return (await self.manager.invalidate_pattern("item", pattern)).acknowledged
-
-        await self._change(keys, invalidate)
+        await self._change(keys, lambda: self._invalidate(Pattern("item", pattern)))
 
     async def _change_type(self) -> None:
         await self._change(self.chance.sample(self.mine, 4), lambda: self._invalidate(Type("item")))

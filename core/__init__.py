@@ -3,6 +3,11 @@
 The names below are its interface; the modules are its rooms.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stoker.core.arguments import hash_key
 from stoker.core.cached import CachedFunction, cached
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
@@ -15,6 +20,7 @@ from stoker.core.errors import (
 )
 from stoker.core.events import Event, make_event, publish
 from stoker.core.interface import CacheInterface
+from stoker.core.keys import glob_escape
 from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
@@ -22,20 +28,33 @@ from stoker.core.marks import Token
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
+from stoker.core.stats import CacheStats
+from stoker.core.stores import InMemoryCache, MemoryCache, MultiLayerCache, RedisCache
 from stoker.core.view import Cache
+from stoker.core.vocabulary import CacheBackend, CacheType
+
+if TYPE_CHECKING:
+    from stoker.core.cache_metrics import CacheMetrics
 
 __all__ = [
     "NOT_MODIFIED",
     "Cache",
+    "CacheBackend",
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
+    "CacheMetrics",
+    "CacheStats",
+    "CacheType",
     "CachedFunction",
     "ConfigError",
     "Event",
     "EventError",
     "Everything",
+    "InMemoryCache",
     "Key",
+    "MemoryCache",
+    "MultiLayerCache",
     "NotModified",
     "Pattern",
     "Policy",
@@ -43,6 +62,7 @@ __all__ = [
     "Reading",
     "Receipt",
     "Recipe",
+    "RedisCache",
     "Scope",
     "StokerError",
     "Tag",
@@ -52,6 +72,8 @@ __all__ = [
     "UsageError",
     "WarmPolicy",
     "cached",
+    "glob_escape",
+    "hash_key",
     "import_loaders",
     "load_config",
     "loader",
@@ -59,3 +81,14 @@ __all__ = [
     "previous",
     "publish",
 ]
+
+
+if not TYPE_CHECKING:  # type checkers know the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        """Import what needs the client of Prometheus when it is asked for."""
+        if name == "CacheMetrics":
+            from stoker.core.cache_metrics import CacheMetrics  # noqa: PLC0415  that is the point
+
+            return CacheMetrics
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

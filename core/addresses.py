@@ -94,6 +94,50 @@ class Servers:
         return _join(scheme.partition("+")[0], login, host, port, "", pairs)
 
 
+def with_parts(
+    url: str,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    db: int | None = None,
+    username: str | None = None,
+    password: str | None = None,
+) -> str:
+    """Return the URL of one server with these parts in place of its own; None leaves what is there.
+
+    Raises:
+        ValueError: The URL has no place for a part: of a cluster or sentinels, it itself names the hosts.
+    """
+    scheme, _, rest = url.partition("://")
+    authority, path, query = _divide(rest)
+    login, _, places = authority.rpartition("@")
+    if (host, port) != (None, None):
+        if "+" in scheme or scheme == "unix":
+            raise ValueError(f"host and port don't go with {scheme}://: name all servers in redis.url")
+        place = urlsplit(f"//{places}")
+        named = place.hostname or "localhost" if host is None else host
+        places = _place(named, (6379 if place.port is None else place.port) if port is None else port)
+    pairs = parse_qsl(query, keep_blank_values=True)
+    user, _, secret = login.partition(":")
+    for name, value in (("username", username), ("password", password), ("db", db)):
+        if value is not None:
+            pairs = [pair for pair in pairs if pair[0] != name]
+    user = user if username is None else quote(username, safe="")
+    secret = secret if password is None else quote(password, safe="")
+    if db is not None and scheme == "unix":
+        pairs.append(("db", str(db)))
+    elif db is not None:
+        before = "/" + path.strip("/").partition("/")[0] if scheme.endswith("+sentinel") else ""
+        path = f"{before}/{db}"
+    login = f"{user}:{secret}" if secret else user
+    return f"{scheme}://{login}{'@' if login else ''}{places}{path}{_query(pairs)}"
+
+
+def with_parameter(url: str, name: str, value: str) -> str:
+    """Return the URL with one more parameter behind its `?`."""
+    return f"{url}{'&' if '?' in url else '?'}{name}={value}"
+
+
 def _divide(rest: str) -> tuple[str, str, str]:
     """What stands before the path, the path, and what stands behind the `?`."""
     before, _, query = rest.partition("?")
@@ -110,10 +154,16 @@ def _hosts(text: str, default_port: int) -> tuple[tuple[str, int], ...]:
 
 
 def _join(scheme: str, login: str, host: str, port: int, database: str, pairs: list[tuple[str, str]]) -> str:
-    shown = f"[{host}]" if ":" in host else host
     path = f"/{database}" if database else ""
-    query = f"?{urlencode(pairs)}" if pairs else ""
-    return f"{scheme}://{login}{shown}:{port}{path}{query}"
+    return f"{scheme}://{login}{_place(host, port)}{path}{_query(pairs)}"
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _query(pairs: list[tuple[str, str]]) -> str:
+    return f"?{urlencode(pairs)}" if pairs else ""
 
 
 def check_redis_url(url: str) -> str:

@@ -196,3 +196,17 @@ def _named(value: Any, parts: Iterable[bytes]) -> bytes:
     found = list(parts)
     name = f"{kind.__module__}.{kind.__qualname__}"
     return b"o%b%d[%b]" % (_text(name), len(found), b"".join(found))
+
+
+def hash_key(data: Any) -> str:
+    """Return a key for data of any shape: the SHA-256 of what tells it from all other data, in hex.
+
+    Equal data have one key, in every process; a dict's order doesn't matter.
+
+    Raises:
+        UsageError: Something in it can't be told from others by what it holds.
+    """
+    try:
+        return hashlib.sha256(encode_argument(data)).hexdigest()
+    except UsageError as error:
+        raise UsageError(f"data can't be hashed: {error}") from None

@@ -13,9 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import hiredis
-from redis.exceptions import RedisError
-
+from stoker.core.driver import Reader
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.packing import pack
 
@@ -64,7 +62,7 @@ class _Line(asyncio.Protocol):
     """The connection."""
 
     def __init__(self, take: Callable[[Any], None], lost: Callable[[], None]) -> None:
-        self._reader = hiredis.Reader(replyError=ReplyError, protocolError=LinkError)
+        self._reader = Reader(replyError=ReplyError, protocolError=LinkError)
         self._take = take
         self._lost = lost
 
@@ -142,7 +140,7 @@ class Bell:
         try:
             async with asyncio.timeout(self._patience):
                 self._stream, transport = await self._open_connection()
-        except (RedisError, LinkError, ReplyError, OSError, TimeoutError) as error:
+        except (LinkError, ReplyError, OSError, TimeoutError) as error:
             self._drop(str(error) or type(error).__name__)
             return
         self._transport = transport

@@ -105,6 +105,15 @@ class Calls(ABC):
                 raise reply
         return list(replies)
 
+    async def each(self, *command: Argument) -> list[Any]:
+        """Send one command that names no key to each server, and return their replies.
+
+        Raises:
+            LinkError: A server can't be reached.
+            ReplyError: It answered with an error.
+        """
+        return [await self.call(*command)]
+
     async def scan(self, pattern: str, count: int = SCAN_COUNT) -> AsyncGenerator[list[bytes]]:
         """Walk the keys that match, in steps that never hold the server up; a key may come twice.
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.core.addresses import Servers
-from stoker.core.calls import SCAN_COUNT, Command, Handler
+from stoker.core.calls import SCAN_COUNT, Argument, Command, Handler
 from stoker.core.connecting import open_transport
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.joining import JoiningLink
@@ -223,6 +223,11 @@ class ClusterLink(JoiningLink):
             scan = super().scan if address == self._home else self._nodes.need(address).scan
             async for names in scan(pattern, count):
                 yield names
+
+    async def each(self, *command: Argument) -> list[Any]:
+        """Send one command that names no key to each server that owns slots."""
+        links = (self if at == self._home else self._nodes.need(at) for at in sorted(self._owning))
+        return [await link.call(*command) for link in links]
 
     def _dispatch(self, sent: _Sent) -> None:
         at_home = sent.of_log and self._asking is not None

@@ -20,25 +20,39 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Unpack
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
-from stoker.core.addresses import check_redis_url
+from stoker.core.addresses import check_redis_url, with_parts
 from stoker.core.errors import UsageError
 from stoker.core.fields import mapping
 from stoker.core.keys import check_type_name
+from stoker.core.older_names import ALL_TYPES, ConfigArguments, in_their_places
 from stoker.core.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
 from stoker.core.redaction import redact
-from stoker.core.settings import Loaded, Origin, Setting, describe, load_settings, merged
+from stoker.core.settings import (
+    FROM_SETTINGS,
+    Loaded,
+    Origin,
+    Setting,
+    describe,
+    load_settings,
+    merged,
+)
 
 __all__ = [
     "CacheConfig",
@@ -63,6 +77,10 @@ def _check_prefix(prefix: str) -> str:
     return prefix
 
 
+def _check_type(name: str) -> str:
+    return name if name == ALL_TYPES else check_type_name(name)
+
+
 def _check_module(name: str) -> str:
     if not _MODULE.fullmatch(name):
         raise ValueError(f"{name!r} is no module's name: write it as in `import shop.loaders`")
@@ -71,10 +89,10 @@ def _check_module(name: str) -> str:
 
 TypeName = Annotated[
     str,
-    AfterValidator(check_type_name),
-    WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"}),
+    AfterValidator(_check_type),
+    WithJsonSchema({"type": "string", "pattern": r"^(\*|[a-z][a-z0-9_]{0,63})$"}),
 ]
-"""A cache type's name."""
+"""A cache type's name, or `*` for all."""
 
 RedisUrl = Annotated[
     str,
@@ -121,8 +139,20 @@ class RedisConfig(DiscreetModel):
     url: RedisUrl = "redis://localhost:6379/0"
     """`redis://`, `rediss://` (TLS) or `unix://`; `valkey://` and `valkeys://` mean the same. A cluster is
     `redis+cluster://host:7000,host:7001`, a server that sentinels know of `redis+sentinel://host:26379/mymaster/0`."""
+    host: str | None = None
+    """The server's host, in place of the URL's."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """The server's port, in place of the URL's."""
+    db: int | None = Field(default=None, ge=0, le=99_999)
+    """The database's number, in place of the URL's."""
+    username: str | None = None
+    """Who logs in, in place of the URL's user."""
+    password: SecretStr | None = None
+    """The password, in place of the URL's. It is shown nowhere."""
+    keepalive: bool = True
+    """Whether idle connections are probed (TCP keep-alive), so that one that is dead is found out."""
     max_connections: int = Field(default=50, ge=1, le=10_000)
-    """Read for older deployments' sake: a process shares one connection, whatever this says."""
+    """Connections of the raw client (`CacheManager.client`) at most; the caches of a process share one."""
     connect_timeout: PositiveSeconds = 0.5
     """A connection that takes longer is given up."""
     timeout: PositiveSeconds = 0.1
@@ -137,6 +167,17 @@ class RedisConfig(DiscreetModel):
     """An invalidation is acknowledged once the server has it on disk (`WAITAOF`, Redis 7.2 or Valkey)."""
     wait_timeout: PositiveSeconds = 1.0
     """Replicas or disk that take longer leave the invalidation unacknowledged."""
+
+    @model_validator(mode="after")
+    def _put_parts_together(self) -> Self:
+        """Put the parts that are given in place of the URL's; everybody uses the URL."""
+        secret = None if self.password is None else self.password.get_secret_value()
+        parts = {"host": self.host, "port": self.port, "db": self.db, "username": self.username}
+        if secret is None and not any(part is not None for part in parts.values()):
+            return self
+        url = check_redis_url(with_parts(self.url, **parts, password=secret))  # type: ignore[arg-type]
+        object.__setattr__(self, "url", url)
+        return self
 
 
 class MemoryConfig(Model):
@@ -153,6 +194,8 @@ class CacheConfig(DiscreetModel):
 
     prefix: Prefix = "stoker"
     """What every key in Redis begins with; two systems on one server need two prefixes."""
+    namespace: str = ""
+    """What the keys of a `MemoryCache`, `RedisCache` or `MultiLayerCache` begin with, if it is given none."""
     redis: RedisConfig = RedisConfig()
     """The server that holds the caches."""
     memory: MemoryConfig = MemoryConfig()
@@ -160,22 +203,66 @@ class CacheConfig(DiscreetModel):
     default_ttl: PositiveSeconds = 3600.0
     """The TTL of types that have none of their own (the built-in ones have)."""
     types: dict[TypeName, Policy] = Field(default_factory=dict, validate_default=True)
-    """The cache types by name. The built-in ones are always there; what is given goes over single fields."""
+    """The cache types by name. The built-in ones are always there; what is given goes over single fields.
+    What `"*"` says holds for all types that don't say otherwise."""
     loaders: list[Module] = Field(default_factory=list)
     """Modules to import, so that their loaders can be called by name."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **arguments: Unpack[ConfigArguments]) -> None: ...
+
+    _for_all: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    """What holds for types that say nothing else."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _place_older_names(
+        cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Take the flat names of older systems as arguments; files and variables have the fields' own."""
+        if (arguments := mapping(given)) is None:
+            return handler(given)
+        if info.context is not FROM_SETTINGS:
+            arguments = in_their_places(arguments)
+        made = handler(arguments)
+        for_all = (mapping(arguments.get("types")) or {}).get(ALL_TYPES, {})
+        made._for_all.update(_plain(for_all))  # noqa: SLF001  it is one of ours
+        return made
 
     @field_validator("types", mode="before")
     @classmethod
     def _complete_types(cls, given: Any, info: ValidationInfo) -> Any:
-        """Put the built-in types below what was given, and the default TTL below both."""
+        """Put the built-in types below what was given, and what holds for all types below both."""
         if (named := mapping(given)) is None:
             return given
-        default_ttl = info.data.get("default_ttl", 3600.0)
-        types = merged(BUILTIN_TYPES, {name: _plain(policy) for name, policy in named.items()})
+        for_all = _plain(named.get(ALL_TYPES, {}))
+        if mapping(for_all) is None or not _is_policy(for_all):
+            return given  # it is told what is wrong with that, once
+        for_all = merged({"ttl": info.data.get("default_ttl", 3600.0)}, for_all)
+        own = {str(name): _plain(policy) for name, policy in named.items() if name != ALL_TYPES}
+        types = merged(BUILTIN_TYPES, own)
         return {
-            name: policy if mapping(policy) is None else {"ttl": default_ttl, **policy}
+            name: policy if mapping(policy) is None else merged(for_all, policy)
             for name, policy in types.items()
         }
+
+    def with_type(self, name: str, usual: Mapping[str, Any] | None = None, **fields: Any) -> Self:
+        """Return the configuration with one more type, or with other fields of one that there is.
+
+        Args:
+            name: The type's name.
+            usual: What holds where nothing was configured for the type or for all.
+            **fields: What holds whatever was configured.
+
+        Raises:
+            UsageError: Nothing can be called so.
+            ValidationError: Such a policy can't be.
+        """
+        below = {"ttl": self.default_ttl, **(usual or {}), **self._for_all}
+        own = self.types.get(check_type_name(name), Policy())
+        policy = Policy.model_validate(merged(merged(below, _plain(own)), fields))
+        return self.model_copy(update={"types": {**self.types, name: policy}})
 
     def policy(self, cache_type: str) -> Policy:
         """Return the policy of a type.
@@ -188,6 +275,14 @@ class CacheConfig(DiscreetModel):
         except KeyError:
             known = ", ".join(sorted(self.types))
             raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None
+
+
+def _is_policy(given: Any) -> bool:
+    try:
+        Policy.model_validate(given)
+    except ValidationError:
+        return False
+    return True
 
 
 def _plain(policy: Any) -> Any:
@@ -216,7 +311,21 @@ def load_config(
     loaded = load_settings(model, path, os.environ if environ is None else environ, foreign=WORKER_FIELDS)
     origins = dict(loaded.origins)
     for name in loaded.value.types:
-        ttl = f"types.{name}.ttl"
-        if origins[ttl].kind == "default" and "ttl" not in BUILTIN_TYPES.get(name, {}):
-            origins[ttl] = replace(origins["default_ttl"], via="default_ttl")
+        _trace_defaults(origins, f"types.{name}.", BUILTIN_TYPES.get(name, {}))
+    for part in ("port", "host"):
+        if origins["redis.url"].kind == "default" and origins[f"redis.{part}"].kind != "default":
+            origins["redis.url"] = replace(origins[f"redis.{part}"], via=f"redis.{part}")
     return Loaded(loaded.value, origins, loaded.path)
+
+
+def _trace_defaults(origins: dict[str, Origin], begin: str, own: Mapping[str, Any]) -> None:
+    """Say where a type's settings came from that nobody gave it: from what holds for all types."""
+    for place in [place for place in origins if place.startswith(begin)]:
+        setting = place.removeprefix(begin)
+        general = f"types.{ALL_TYPES}.{setting}"
+        if origins[place].kind != "default" or setting.partition(".")[0] in own:
+            continue
+        if general in origins:
+            origins[place] = replace(origins[general], via=general)
+        elif setting == "ttl":
+            origins[place] = replace(origins["default_ttl"], via="default_ttl")

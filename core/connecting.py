@@ -1,18 +1,22 @@
 """Opening connections: redis-py connects and authenticates, then the transport is handed over.
 
 So a URL means the same here as in any other program that uses redis-py: user and password, TLS and its
-certificates, unix sockets, the database's number.
+certificates, unix sockets, the database's number. redis-py is imported late: processes that keep all in
+memory do without.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from importlib import import_module
 from typing import Any
 
-from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import RedisError, ResponseError
-
 from stoker.core.errors import LinkError, ReplyError
+
+#: An idle connection is probed after so many seconds, then every so many, and given up after so many probes.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_KEEPALIVE = {getattr(socket, name): value for name, value in KEEPALIVE.items() if hasattr(socket, name)}
 
 
 async def open_transport(url: str, limit: float) -> tuple[Any, asyncio.Transport]:
@@ -23,13 +27,16 @@ async def open_transport(url: str, limit: float) -> tuple[Any, asyncio.Transport
         limit: Seconds it may take.
 
     Raises:
-        RedisError: The server refuses, or is not there.
+        LinkError: The server refuses, or is not there.
         OSError: It can't be reached.
         TimeoutError: It takes too long.
     """
     connection = _make(url, limit)
-    async with asyncio.timeout(limit):
-        await connection.connect()
+    try:
+        async with asyncio.timeout(limit):
+            await connection.connect()
+    except _errors().RedisError as error:
+        raise LinkError(str(error) or type(error).__name__) from error
     writer = connection._writer  # noqa: SLF001  redis-py has no public way to hand a connection over
     connection._reader = connection._writer = None  # noqa: SLF001  it is ours now
     return writer, writer.transport
@@ -48,16 +55,21 @@ async def ask(url: str, limit: float, *command: str) -> Any:
             await connection.connect()
             await connection.send_command(*command)
             return await connection.read_response()
-    except ResponseError as error:
+    except _errors().ResponseError as error:
         raise ReplyError(str(error)) from None
-    except (RedisError, OSError, TimeoutError) as error:
+    except (_errors().RedisError, OSError, TimeoutError) as error:
         raise LinkError(str(error) or type(error).__name__) from None
     finally:
         await connection.disconnect(nowait=True)
 
 
+def _errors() -> Any:
+    return import_module("redis.exceptions")
+
+
 def _make(url: str, limit: float) -> Any:
-    pool = ConnectionPool.from_url(
+    connections: Any = import_module("redis.asyncio.connection")
+    pool = connections.ConnectionPool.from_url(
         url,
         protocol=2,
         socket_timeout=None,
@@ -65,4 +77,8 @@ def _make(url: str, limit: float) -> Any:
         # It would tell the server its own name and version in two further commands.
         driver_info=None,
     )
-    return pool.connection_class(**pool.connection_kwargs)
+    kind: Any = pool.connection_class
+    options: dict[str, Any] = pool.connection_kwargs
+    if issubclass(kind, connections.Connection):  # over TCP, with TLS or without
+        options = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE, **options}
+    return kind(**options)

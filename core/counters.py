@@ -66,6 +66,11 @@ class Durations:
         self.buckets[bisect_left(DURATION_BOUNDS, seconds)] += 1
         self.total += seconds
 
+    def add(self, other: Durations) -> None:
+        """Add what another one has counted."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.total += other.total
+
 
 class TypeCounters:
     """The integers of one cache type; see `COUNTERS` for what each means."""
@@ -104,6 +109,13 @@ class TypeCounters:
             setattr(self, name, 0)
         self.durations = {name: Durations() for name in ("get", "set", "load")}
 
+    def add(self, other: TypeCounters) -> None:
+        """Add what another one has counted."""
+        for name in COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, durations in other.durations.items():
+            self.durations[name].add(durations)
+
     def as_dict(self) -> dict[str, int]:
         """The integers by name."""
         return {name: getattr(self, name) for name in COUNTERS}
@@ -114,6 +126,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.types: dict[str, TypeCounters] = {}
+        self._reset: dict[str, dict[str, int]] = {}
 
     def of(self, cache_type: str) -> TypeCounters:
         """The counters of a type; they start at zero."""
@@ -125,3 +138,12 @@ class Counters:
     def snapshot(self) -> dict[str, dict[str, int]]:
         """All integers, by type and name."""
         return {name: counters.as_dict() for name, counters in self.types.items()}
+
+    def reset(self, cache_type: str) -> None:
+        """Let `since_reset` count from now on; the counters themselves never run backwards."""
+        self._reset[cache_type] = self.of(cache_type).as_dict()
+
+    def since_reset(self, cache_type: str) -> dict[str, int]:
+        """The integers of a type since it was last reset."""
+        before = self._reset.get(cache_type, {})
+        return {name: count - before.get(name, 0) for name, count in self.of(cache_type).as_dict().items()}

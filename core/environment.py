@@ -26,7 +26,10 @@ PREFIX = "STOKER_"
 OLDER_NAMES: dict[str, FieldPath] = {
     "REDIS_URL": ("redis", "url"),
     "REDIS_MAX_CONNECTIONS": ("redis", "max_connections"),
+    "USE_REDIS": ("redis", "enabled"),
+    "CACHE_TTL": ("default_ttl",),
     "CACHE_DEFAULT_TTL": ("default_ttl",),
+    "CACHE_COMPRESSION_THRESHOLD": ("types", "*", "compress_above"),
     "CACHE_TTL_LLM": ("types", "llm_response", "ttl"),
     "CACHE_TTL_STT": ("types", "stt_transcription", "ttl"),
     "CACHE_TTL_TTS": ("types", "tts_synthesis", "ttl"),

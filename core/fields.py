@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
 from stoker.core.policy import parse_bytes, parse_seconds
@@ -18,7 +18,13 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 #: The upper bound of all lengths of time goes without saying.
 LONGEST_SECONDS = 10 * 365 * 86400
 
-_PLAIN = {bool: "true or false", str: "a text", dict: "`name: value` lines", Any: "a value"}
+_PLAIN = {
+    bool: "true or false",
+    str: "a text",
+    SecretStr: "a text",
+    dict: "`name: value` lines",
+    Any: "a value",
+}
 
 
 @dataclass(frozen=True, slots=True)

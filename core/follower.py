@@ -14,11 +14,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import hiredis
-from redis.exceptions import RedisError
-
 from stoker.core.background import Background
 from stoker.core.clock import boottime
+from stoker.core.driver import Reader
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.keys import Keys
 from stoker.core.link import Link
@@ -118,7 +116,7 @@ class Follower:
                         self._report_back()
                         pause = FIRST_PAUSE_SECONDS
                     raise await bell.lost
-            except (RedisError, StokerError, OSError, TimeoutError) as error:
+            except (StokerError, OSError, TimeoutError) as error:
                 self._report_lost(error)
             finally:
                 self._bell = None
@@ -201,7 +199,7 @@ class _Doorbell(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, rang: Callable[[_Doorbell, Any], None]) -> None:
         self._transport = transport
-        self._reader = hiredis.Reader(replyError=ReplyError, protocolError=LinkError)
+        self._reader = Reader(replyError=ReplyError, protocolError=LinkError)
         self._rang = rang
         self.answered = asyncio.Event()
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()

@@ -6,13 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from stoker.core.aliases import KeyedAliases
+from stoker.core.arguments import hash_key
+from stoker.core.stats import CacheStats
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _NOTHING: Any = object()
 
 
-class CacheInterface(ABC):
+class CacheInterface(KeyedAliases, ABC):
     """A cache of values by key.
 
     `CacheManager.cache` gives one for a cache type in memory, in Redis or in both. A store of your own
@@ -22,20 +26,27 @@ class CacheInterface(ABC):
     """
 
     @abstractmethod
-    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
-        """Return the value of a key, decoded as `into`, or `default`; a stored `None` is a value."""
+    async def get(self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True) -> Any:
+        """Return the value of a key, decoded as `into`, or `default`; a stored `None` is a value.
+
+        With `track_stats=False` the read is counted nowhere.
+        """
 
     @abstractmethod
     async def set(
         self,
         key: str,
         value: Any,
-        *,
         ttl: float | None = None,
+        *,
         tags: Iterable[str] = (),
         if_absent: bool = False,
+        nx: bool = False,
     ) -> bool:
-        """Store a value for `ttl` seconds; say whether it was stored."""
+        """Store a value for `ttl` seconds; say whether it was stored.
+
+        With `if_absent`, or `nx`, only where the key has no fresh value.
+        """
 
     @abstractmethod
     async def delete(self, key: str) -> int:
@@ -54,12 +65,12 @@ class CacheInterface(ABC):
         """Let a value live `ttl` seconds from now; say whether there was one."""
 
     @abstractmethod
-    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+    async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
         """Add to a counter, which begins at 0 and lives for `ttl` seconds; return it, or None in trouble."""
 
-    async def decrement(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+    async def decrement(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
         """Subtract from a counter; see `increment`."""
-        return await self.increment(key, -by, ttl=ttl)
+        return await self.increment(key, -amount, ttl=ttl)
 
     async def exists(self, key: str) -> bool:
         """Say whether a key has a fresh value."""
@@ -71,7 +82,7 @@ class CacheInterface(ABC):
         return {key: value for key, value in found.items() if value is not _NOTHING}
 
     async def set_many(
-        self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()
+        self, values: Mapping[str, Any], ttl: float | None = None, *, tags: Iterable[str] = ()
     ) -> int:
         """Store values by key; say how many were stored."""
         names = tuple(tags)
@@ -80,6 +91,21 @@ class CacheInterface(ABC):
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Forget keys; say how many entries went."""
         return sum([await self.delete(key) for key in dict.fromkeys(keys)])
+
+    def hash_key(self, data: Any) -> str:
+        """Return a key for data of any shape, a prompt with its options, say; equal data have one key.
+
+        Raises:
+            UsageError: Something in it can't be told from others by what it holds.
+        """
+        return hash_key(data)
+
+    async def get_stats(self) -> CacheStats:
+        """Return what was counted, and what is kept; a store that counts nothing has zeros."""
+        return CacheStats(backend=type(self).__name__, connected=True)
+
+    async def reset_stats(self) -> None:
+        """Let statistics count from now on."""
 
     async def get_or_load(
         self, key: str, load: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key, check_text
 from stoker.core.log import Receipt
-from stoker.core.parts import Parts
+from stoker.core.purging import purge
+from stoker.core.reads import Reads
 from stoker.core.scopes import Key, Pattern, Scope, Tag, Type
 
 #: A note in a record of the log (who, why, a trace) has at most so many characters.
 MAX_NOTE = 4_096
 
 
-class Invalidating(Parts):
+class Invalidating(Reads):
     """What a `CacheManager` can be told to forget."""
 
     async def delete(self, cache_type: str, key: str) -> int:
@@ -44,10 +45,33 @@ class Invalidating(Parts):
         """Invalidate all entries that carry one of the tags, in one command whatever their number."""
         return await self.invalidate(*(Tag(tag) for tag in tags))
 
-    async def invalidate_pattern(self, cache_type: str, pattern: str) -> Receipt:
-        """Invalidate all entries of a type whose key matches a glob, in one command."""
+    async def invalidate_pattern(
+        self,
+        cache_type: str,
+        pattern: str,
+        *,
+        by: str | None = None,
+        trace: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Invalidate all entries of a type whose key matches a glob; say how many were unlinked.
+
+        One command invalidates them; then they are looked for and unlinked in small steps, for five seconds
+        at most. `invalidate(Pattern(…))` does the first alone, and answers with a receipt.
+
+        Args:
+            cache_type: The keys' type.
+            pattern: `*`, `?`, `[a-z]`; what is to stand for itself goes through `glob_escape`.
+            by: As of `invalidate`.
+            trace: As of `invalidate`.
+            reason: As of `invalidate`.
+
+        Raises:
+            UsageError: There is no such type, or the pattern can't be used.
+        """
         self.policy(cache_type)
-        return await self.invalidate(Pattern(cache_type, pattern))
+        await self.invalidate(Pattern(cache_type, pattern), by=by, trace=trace, reason=reason)
+        return await purge(self, cache_type, pattern)
 
     async def invalidate(
         self, *scopes: Scope, by: str | None = None, trace: str | None = None, reason: str | None = None

@@ -100,6 +100,10 @@ class Keys:
         """A SCAN pattern over all entries of all types."""
         return f"{glob_escape(self.prefix)}:e:{{*"
 
+    def entries(self, cache_type: str, pattern: str) -> str:
+        """A SCAN pattern over the entries of a type whose key matches a glob."""
+        return f"{glob_escape(self.prefix)}:e:{{{cache_type}:{pattern}}}"
+
     def hot(self, cache_type: str, bucket: int) -> str:
         """Access counts of one time bucket (a sorted set, bounded, with a TTL)."""
         return f"{self.prefix}:hot:{cache_type}:{bucket}"

@@ -17,8 +17,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
-from redis.exceptions import RedisError
-
 from stoker.core.calls import Argument, Command, Handler
 from stoker.core.connecting import open_transport
 from stoker.core.errors import LinkError, ReplyError
@@ -128,8 +126,7 @@ class Link(Sending):
             What must be held as long as the connection is used, and its transport.
 
         Raises:
-            RedisError: The server refuses, or is not there.
-            LinkError: It was not found.
+            LinkError: It was not found, is not there, or refuses.
             OSError: It can't be reached.
             TimeoutError: It takes longer than `connect_timeout`.
         """
@@ -201,7 +198,7 @@ class Link(Sending):
             try:
                 await self._open()
                 await self._gone.wait()
-            except (RedisError, LinkError, ReplyError, OSError, TimeoutError) as error:
+            except (LinkError, ReplyError, OSError, TimeoutError) as error:
                 self._fail(str(error) or type(error).__name__)
             except Exception as error:  # a keeper that dies would leave the process without a cache for good
                 if not self._reports.down:

@@ -1,18 +1,24 @@
-"""Which kind of link a server's URL needs, and what else depends on it."""
+"""Which kind of link a server's URL needs, and what else depends on it.
+
+What needs redis-py, or a cluster alone, is imported when it is needed: importing `stoker.core` stays quick,
+and memory alone works where redis-py is not installed.
+"""
 
 from __future__ import annotations
 
-from stoker.core.addresses import Servers
+from typing import TYPE_CHECKING, Any, cast
+
+from stoker.core.addresses import Servers, with_parameter
 from stoker.core.assurance import Assurance
-from stoker.core.cluster import ClusterLink
-from stoker.core.cluster_commits import ClusterCommits
 from stoker.core.commits import Commits
 from stoker.core.config import CacheConfig, RedisConfig
 from stoker.core.keys import Keys
 from stoker.core.knowledge import Log
 from stoker.core.link import Link
 from stoker.core.log import InvalidationLog
-from stoker.core.sentinel import SentinelLink
+
+if TYPE_CHECKING:
+    from stoker.core.cluster import ClusterLink
 
 
 def make_keys(config: CacheConfig) -> Keys:
@@ -20,17 +26,39 @@ def make_keys(config: CacheConfig) -> Keys:
     return Keys(config.prefix, clustered=Servers.of(config.redis.url).kind == "cluster")
 
 
+def address(redis: RedisConfig) -> str:
+    """The URL that connections are opened with; with no keep-alive where none is wanted."""
+    has_none = redis.keepalive or redis.url.startswith("unix:")
+    return redis.url if has_none else with_parameter(redis.url, "socket_keepalive", "no")
+
+
 def make_link(redis: RedisConfig, keys: Keys) -> Link:
     """A link to the server, the cluster, or the server that sentinels know of; not connected yet."""
-    url, connect_timeout, timeout = redis.url, redis.connect_timeout, redis.timeout
-    match Servers.of(url).kind:
+    url, connect_timeout, timeout = address(redis), redis.connect_timeout, redis.timeout
+    match Servers.of(url).kind if redis.enabled else "server":
         case "cluster":
+            from stoker.core.cluster import ClusterLink  # noqa: PLC0415  see above
+
             log_keys = (keys.log, keys.fence)
             return ClusterLink(url, log_keys, connect_timeout=connect_timeout, timeout=timeout)
         case "sentinel":
+            from stoker.core.sentinel import SentinelLink  # noqa: PLC0415  see above
+
             return SentinelLink(url, connect_timeout=connect_timeout, timeout=timeout)
         case _:
             return Link(url, connect_timeout=connect_timeout, timeout=timeout)
+
+
+def make_client(redis: RedisConfig) -> Any:
+    """A client of redis-py with the settings of a link."""
+    from stoker.core.clients import async_client  # noqa: PLC0415  see above
+
+    return async_client(
+        address(redis),
+        max_connections=redis.max_connections,
+        socket_timeout=redis.timeout,
+        socket_connect_timeout=redis.connect_timeout,
+    )
 
 
 def make_log(link: Link, redis: RedisConfig, keys: Keys, *, read_only: bool) -> InvalidationLog:
@@ -51,4 +79,8 @@ def make_log(link: Link, redis: RedisConfig, keys: Keys, *, read_only: bool) -> 
 
 def make_commits(link: Link, log: Log, keys: Keys) -> Commits:
     """What stores entries over a link."""
-    return ClusterCommits(link, log, keys) if isinstance(link, ClusterLink) else Commits(link, log, keys)
+    if not link.is_cluster:
+        return Commits(link, log, keys)
+    from stoker.core.cluster_commits import ClusterCommits  # noqa: PLC0415  see above
+
+    return ClusterCommits(cast("ClusterLink", link), log, keys)

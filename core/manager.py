@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from stoker.core.aliases import LifeAliases, ManagerAliases
 from stoker.core.invalidating import Invalidating
-from stoker.core.reads import Reads
+from stoker.core.reporting import Reporting
 from stoker.core.view import Cache
 from stoker.core.writes import Writes
 
 
-class CacheManager(Reads, Writes, Invalidating):
+class CacheManager(Invalidating, Writes, Reporting, LifeAliases, ManagerAliases):
     """The caches of one process.
 
     ```python
@@ -24,6 +25,7 @@ class CacheManager(Reads, Writes, Invalidating):
         process: Names this process in metrics; host and process id where not given.
         recording: Whether this process's reads count towards hot keys and hit rates.
         read_only: For looking: nothing is recorded, and no epoch of the log is opened where there is none.
+        metrics: Where Prometheus finds what this manager did.
     """
 
     def cache(self, cache_type: str, *, namespace: str = "") -> Cache:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client.metrics_core import (
@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from stoker.core.clock import boottime
-from stoker.core.counters import DURATION_BOUNDS
+from stoker.core.counters import DURATION_BOUNDS, TypeCounters
 from stoker.core.errors import LinkError
 from stoker.core.heartbeat import processes
 from stoker.core.pauses import paused
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from stoker.core.manager import CacheManager
+    from stoker.core.parts import Parts
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,10 @@ T = TypeVar("T")
 
 
 class ProcessCollector(Collector):
-    """What the caches of this process did; register it with a `CollectorRegistry`."""
+    """What one manager of this process did; register it with a `CollectorRegistry`.
+
+    `CacheMetrics` shows the same of all managers that it is given to, and rates and sizes beside.
+    """
 
     def __init__(self, manager: CacheManager) -> None:
         self._manager = manager
@@ -95,61 +99,74 @@ class ProcessCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families as they stand now."""
-        types = dict(self._manager.counters.types)
-        for name, counter, text in _BY_TYPE:
-            family = CounterMetricFamily(name, text, labels=("cache_type",))
-            for cache_type, counters in types.items():
-                family.add_metric((cache_type,), getattr(counters, counter))
-            yield family
-        loads = CounterMetricFamily("stoker_loads", "Calls of loaders", labels=("cache_type", "origin"))
+        yield from by_type(dict(self._manager.counters.types))
+        yield from of_links([self._manager])
+        yield from of_memories([self._manager])
+
+
+def by_type(types: Mapping[str, TypeCounters]) -> Iterator[Metric]:
+    """What was counted, as families with a series for each type."""
+    for name, counter, text in _BY_TYPE:
+        family = CounterMetricFamily(name, text, labels=("cache_type",))
         for cache_type, counters in types.items():
-            loads.add_metric((cache_type, "read"), max(counters.loads - counters.warm_loads, 0))
-            loads.add_metric((cache_type, "warm"), counters.warm_loads)
-        yield loads
-        yield self._durations()
-        yield from self._link()
-        yield from self._memory()
+            family.add_metric((cache_type,), getattr(counters, counter))
+        yield family
+    loads = CounterMetricFamily("stoker_loads", "Calls of loaders", labels=("cache_type", "origin"))
+    for cache_type, counters in types.items():
+        loads.add_metric((cache_type, "read"), max(counters.loads - counters.warm_loads, 0))
+        loads.add_metric((cache_type, "warm"), counters.warm_loads)
+    yield loads
+    yield _durations(types)
 
-    def _link(self) -> Iterator[Metric]:
-        """The connection, and what this process knows of the log."""
-        link, log = self._manager.link, self._manager.log
-        yield GaugeMetricFamily("stoker_link_up", "Whether the server answers this process", int(link.ready))
-        yield CounterMetricFamily(
-            "stoker_link_timeouts", "Times the server owed replies too long", link.timeouts
-        )
-        yield GaugeMetricFamily(
-            "stoker_kept_scopes", "Invalidated scopes that the server could not take yet", len(log.kept)
-        )
+
+def of_links(managers: Iterable[Parts]) -> Iterator[Metric]:
+    """The connections, and what is known of the logs behind them."""
+    up, timeouts, kept, ages = True, 0, 0, list[float]()
+    for manager in managers:
+        link, log = manager.link, manager.log
+        up, timeouts, kept = up and link.ready, timeouts + link.timeouts, kept + len(log.kept)
         if log.last_proved > 0:
-            yield GaugeMetricFamily(
-                "stoker_log_age_seconds",
-                "Seconds since the last look at the log that was answered in full",
-                max(boottime() - log.last_proved, 0.0),
+            ages.append(max(boottime() - log.last_proved, 0.0))
+    yield GaugeMetricFamily("stoker_link_up", "Whether the server answers this process", int(up))
+    yield CounterMetricFamily("stoker_link_timeouts", "Times the server owed replies too long", timeouts)
+    yield GaugeMetricFamily(
+        "stoker_kept_scopes", "Invalidated scopes that the server could not take yet", kept
+    )
+    if ages:
+        yield GaugeMetricFamily(
+            "stoker_log_age_seconds",
+            "Seconds since the last look at the log that was answered in full",
+            max(ages),
+        )
+
+
+def of_memories(managers: Iterable[Parts]) -> Iterator[Metric]:
+    """The memory tiers together; empty where no type has one."""
+    stores = [manager.memory.store for manager in managers]
+    entries, size = sum(len(store) for store in stores), sum(store.bytes for store in stores)
+    yield GaugeMetricFamily("stoker_memory_entries", "Entries in this process's memory", entries)
+    yield GaugeMetricFamily("stoker_memory_bytes", "Bytes that they take", size)
+    yield CounterMetricFamily(
+        "stoker_memory_evictions",
+        "Entries that made room for others",
+        sum(store.evictions for store in stores),
+    )
+
+
+def _durations(types: Mapping[str, TypeCounters]) -> Metric:
+    """Sampled durations of operations, as histograms."""
+    family = HistogramMetricFamily(
+        "cache_operation_duration_seconds",
+        "Durations of a sample of operations",
+        labels=("cache_type", "tier", "operation"),
+    )
+    for cache_type, counters in types.items():
+        for operation, durations in counters.durations.items():
+            tier = "loader" if operation == "load" else "redis"
+            family.add_metric(
+                (cache_type, tier, operation), _cumulative(durations.buckets), sum_value=durations.total
             )
-
-    def _memory(self) -> Iterator[Metric]:
-        """The memory tier; empty where no type has one."""
-        store = self._manager.memory.store
-        yield GaugeMetricFamily("stoker_memory_entries", "Entries in this process's memory", len(store))
-        yield GaugeMetricFamily("stoker_memory_bytes", "Bytes that they take", store.bytes)
-        yield CounterMetricFamily(
-            "stoker_memory_evictions", "Entries that made room for others", store.evictions
-        )
-
-    def _durations(self) -> Metric:
-        """Sampled durations of operations, as histograms."""
-        family = HistogramMetricFamily(
-            "cache_operation_duration_seconds",
-            "Durations of a sample of operations",
-            labels=("cache_type", "tier", "operation"),
-        )
-        for cache_type, counters in dict(self._manager.counters.types).items():
-            for operation, durations in counters.durations.items():
-                tier = "loader" if operation == "load" else "redis"
-                family.add_metric(
-                    (cache_type, tier, operation), _cumulative(durations.buckets), sum_value=durations.total
-                )
-        return family
+    return family
 
 
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:

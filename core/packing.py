@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
-
-import hiredis
-
 from stoker.core.calls import Command
+from stoker.core.driver import pack
 
-pack = cast("Callable[[Any], bytes]", hiredis.pack_command)
+__all__ = ["RangeOfEntry", "pack"]
 
 
 #: Keys shorter than this, in bytes, are packed the short way.

@@ -7,21 +7,23 @@ import os
 import socket
 from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from stoker.core.bell import Bell
 from stoker.core.config import CacheConfig
 from stoker.core.contention import Contention
 from stoker.core.counters import Counters, TypeCounters
-from stoker.core.errors import ConfigError
+from stoker.core.driver import load_driver
+from stoker.core.errors import ConfigError, UsageError
 from stoker.core.follower import Follower
 from stoker.core.lease import Leases
-from stoker.core.linking import make_commits, make_keys, make_link, make_log
+from stoker.core.linking import make_client, make_commits, make_keys, make_link, make_log
 from stoker.core.loaders import Recipe
 from stoker.core.loads import Loads
 from stoker.core.local_log import LocalLog
 from stoker.core.log import InvalidationLog
 from stoker.core.memory import MemoryTier
+from stoker.core.noting import Noting
 from stoker.core.policy import Policy
 from stoker.core.recording import Recording
 from stoker.core.serving import Serving
@@ -29,6 +31,9 @@ from stoker.core.storage import Storage
 from stoker.core.tallies import LocalTallies, RedisTallies, Tallies
 from stoker.core.tier import RedisTier
 from stoker.core.vouching import Vouching
+
+if TYPE_CHECKING:
+    from stoker.core.cache_metrics import CacheMetrics
 
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
 MAX_ACCESSES = 100_000
@@ -47,12 +52,15 @@ class Parts:
         process: str | None = None,
         recording: bool = True,
         read_only: bool = False,
+        metrics: CacheMetrics | None = None,
     ) -> None:
         self.config = _for_what_there_is(config or CacheConfig())
         self.read_only = read_only
         self.keys = make_keys(self.config)
         self.process = process or f"{socket.gethostname()}-{os.getpid()}"
         redis = self.config.redis
+        if redis.enabled:
+            load_driver()
         self.link = make_link(redis, self.keys)
         # Without a server the link is never opened, and the log is this process's own.
         self._alone = not redis.enabled
@@ -75,13 +83,25 @@ class Parts:
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
         self.serving = Serving(self.storage, self._loads)
         self._in_memory = self.storage.in_memory
+        self._recording = Recording(self) if recording and counted else None
+        self._owner = next(_OWNERS)
+        self._prepare(metrics)
+
+    def _prepare(self, metrics: CacheMetrics | None) -> None:
+        """Make what runs or is made only while the manager is connected."""
         bounds_of_age = [policy.memory_bound for policy in self.config.types.values() if policy.in_memory]
         self._follower: Follower | None = None
         if bounds_of_age and isinstance(self.log, InvalidationLog):
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
-        self._recording = Recording(self) if recording and counted else None
-        self._owner = next(_OWNERS)
         self._types: dict[str, tuple[Policy, TypeCounters]] = {}
+        self._client: Any = None
+        self.is_open = False
+        """Whether it was connected, and not closed since."""
+        self.known_sizes: dict[str, int] = {}
+        """Entries in the server by type, as last looked up for metrics."""
+        self._noting = None if metrics is None else Noting(self, metrics)
+        if metrics is not None:
+            metrics.watch(self)
 
     async def connect(self) -> bool:
         """Start; say whether the server answered. If not, it is tried again in the background.
@@ -89,8 +109,13 @@ class Parts:
         Raises:
             ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
         """
-        if self._alone:
-            return True
+        self.is_open = True
+        reached = True if self._alone else await self._connect()
+        if self._noting is not None:
+            await self._noting.start()
+        return reached
+
+    async def _connect(self) -> bool:
         self.log.kept.open()
         reached = await self.link.connect()
         if isinstance(self.log, InvalidationLog) and self.log.unfit and not self.read_only:
@@ -104,13 +129,19 @@ class Parts:
 
     async def close(self, timeout: float = 5.0) -> None:
         """Let loads under way end within `timeout` seconds, hand over what was recorded, disconnect."""
+        self.is_open = False
         await self._loads.close(timeout)
+        if self._noting is not None:
+            await self._noting.stop()
         if self._recording is not None:
             await self._recording.stop()
         if self._follower is not None:
             await self._follower.stop()
         await self.log.close()
         await self.link.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -121,8 +152,20 @@ class Parts:
     ) -> None:
         await self.close()
 
-    initialize = connect
-    disconnect = close
+    @property
+    def client(self) -> Any:
+        """A client of redis-py (`redis.asyncio`) with the same settings, for what the library does not cover.
+
+        It has connections of its own, `redis.max_connections` at most, and is closed with the manager.
+
+        Raises:
+            UsageError: There is no server (`redis.enabled` is false).
+        """
+        if self._alone:
+            raise UsageError("there is no client: this cache lives in memory alone (redis.enabled is false)")
+        if self._client is None:
+            self._client = make_client(self.config.redis)
+        return self._client
 
     def policy(self, cache_type: str) -> Policy:
         """The policy of a cache type.

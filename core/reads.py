@@ -62,9 +62,27 @@ class Reads(Parts):
                 return _given(value)
         return self._get(marks_here(), cache_type, key, default, into)
 
-    async def _get(self, marks: Marks, cache_type: str, key: str, default: Any, into: Any) -> Any:
+    def get_uncounted(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+    ) -> Coroutine[Any, Any, Any]:
+        """As `get`, but counted nowhere: not in statistics, not in metrics, not towards hot keys."""
+        return self._get(marks_here(), cache_type, key, default, into, TypeCounters())
+
+    async def _get(
+        self,
+        marks: Marks,
+        cache_type: str,
+        key: str,
+        default: Any,
+        into: Any,
+        uncounted: TypeCounters | None = None,
+    ) -> Any:
         policy, counters = self._types.get(cache_type) or self._type(cache_type)
-        self.access.append((cache_type, check_key(key), None))
+        check_key(key)
+        if uncounted is None:
+            self.access.append((cache_type, key, None))
+        else:
+            counters = uncounted
         if cache_type in self._in_memory:
             value = await self.storage.read(cache_type, key, into, policy, counters)
         else:
@@ -157,8 +175,6 @@ class Reads(Parts):
             Exception: Whatever the loader raises, where there is nothing else to answer with.
         """
         return (await self.read(cache_type, key, load, *args, **kwargs)).value
-
-    get_or_set = get_or_load
 
     async def read(
         self,

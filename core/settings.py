@@ -28,6 +28,9 @@ T = TypeVar("T", bound=BaseModel)
 #: The file that is read where none is named and it is there.
 DEFAULT_FILE = "stoker.yaml"
 
+#: The context of a validation of what file and environment say: nothing but the fields themselves is known.
+FROM_SETTINGS = "settings"
+
 #: Longer values are cut in messages.
 _SHOWN_CHARACTERS = 60
 
@@ -103,7 +106,9 @@ def load_settings(
     draft.lay_over(environ)
     value = draft.validated(model)
     origins = {dotted(leaf): draft.origin(leaf) for leaf, _ in leaves(Kind(model), value.model_dump())}
-    return Loaded(value, origins, file)
+    # What holds for others where these say nothing is nowhere in the model any more.
+    general = {dotted(path): origin for path, origin in draft.origins.items() if "*" in path}
+    return Loaded(value, general | origins, file)
 
 
 @dataclass(slots=True)
@@ -183,7 +188,7 @@ class _Draft:
     def validated(self, model: type[T]) -> T:
         """Return the finished model, or raise with all that is wrong."""
         try:
-            value = model.model_validate(self.data)
+            value = model.model_validate(self.data, context=FROM_SETTINGS)
         except ValidationError as error:
             self.problems.extend(self._explain(detail) for detail in error.errors(include_url=False))
             refuse(self.problems)

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 from stoker.core.runs import read_hash
 
 if TYPE_CHECKING:
-    from stoker.core.manager import CacheManager
+    from stoker.core.parts import Parts
 
 #: Sizes live so long after they were counted, in seconds.
 KEPT_SECONDS = 3600
+
+#: A count that is younger, in seconds, is not made anew.
+YOUNG_SECONDS = 60.0
+
+#: A server with more keys is walked by workers alone.
+WALKED_KEYS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Sizes:
     """Unix time of the count."""
 
 
-async def measure_sizes(manager: CacheManager) -> Sizes:
+async def measure_sizes(manager: Parts) -> Sizes:
     """Count the entries of each configured type and store the counts.
 
     Raises:
@@ -41,7 +47,7 @@ async def measure_sizes(manager: CacheManager) -> Sizes:
     return sizes
 
 
-async def store_sizes(manager: CacheManager, sizes: Sizes) -> None:
+async def store_sizes(manager: Parts, sizes: Sizes) -> None:
     """Store the counts of the configured types; a type without entries has 0. Who only looks stores nothing.
 
     Raises:
@@ -56,7 +62,22 @@ async def store_sizes(manager: CacheManager, sizes: Sizes) -> None:
     )
 
 
-async def stored_sizes(manager: CacheManager) -> Sizes | None:
+async def known_sizes(manager: Parts) -> dict[str, int]:
+    """Return the counts for all types: a young one, or the walk's where the server has not too many keys.
+
+    Raises:
+        LinkError: The server can't be reached.
+        ReplyError: It refuses.
+    """
+    stored = await stored_sizes(manager)
+    if stored is None or time.time() - stored.at > YOUNG_SECONDS:
+        keys = sum(int(reply) for reply in await manager.link.each("DBSIZE"))
+        if keys <= WALKED_KEYS:
+            stored = await measure_sizes(manager)
+    return {} if stored is None else stored.entries
+
+
+async def stored_sizes(manager: Parts) -> Sizes | None:
     """Return the counts as last stored, None where there are none.
 
     Raises:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
+from stoker.core.aliases import ViewAliases
 from stoker.core.conditional import NotModified
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
 from stoker.core.keys import check_text, glob_escape
 from stoker.core.log import Receipt
 from stoker.core.marks import Token
+from stoker.core.purging import purge
+from stoker.core.scopes import Pattern
 from stoker.core.serving import Reading
+from stoker.core.stats import CacheStats
 from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ R = TypeVar("R")
 SEPARATOR = ":"
 
 
-class Cache(CacheInterface):
+class Cache(ViewAliases, CacheInterface):
     """A view on one cache type of a manager; `CacheManager.cache` makes it.
 
     Args:
@@ -67,8 +71,15 @@ class Cache(CacheInterface):
         return [self.key(key) for key in keys]
 
     # Not `async def`, these and `set`: see `marks`.
-    def get(self, key: str, default: Any = None, *, into: Any = Any) -> Coroutine[Any, Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the value of a key, or `default`; see `CacheManager.get`."""
+    def get(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the value of a key, or `default`; see `CacheManager.get`.
+
+        With `track_stats=False` it is counted nowhere: not in statistics, metrics or towards hot keys.
+        """
+        if not track_stats:
+            return self.manager.get_uncounted(self.cache_type, self.key(key), default, into=into)
         return self.manager.get(self.cache_type, self.key(key), default, into=into)
 
     def get_many(self, keys: Iterable[str], *, into: Any = Any) -> Coroutine[Any, Any, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -84,8 +95,6 @@ class Cache(CacheInterface):
     ) -> R:
         """Return the value of a key; on a miss load it, once for all who wait for it."""
         return await self.manager.get_or_load(self.cache_type, self.key(key), load, *args, **kwargs)
-
-    get_or_set = get_or_load
 
     async def read(
         self, key: str, load: Callable[P, Awaitable[R | NotModified]], /, *args: P.args, **kwargs: P.kwargs
@@ -120,19 +129,20 @@ class Cache(CacheInterface):
         self,
         key: str,
         value: Any,
-        *,
         ttl: float | None = None,
+        *,
         tags: Iterable[str] = (),
         if_absent: bool = False,
+        nx: bool = False,
         token: Token | None = None,
     ) -> Coroutine[Any, Any, bool]:
         """Store a value; see `CacheManager.set`."""
         return self.manager.set(
-            self.cache_type, self.key(key), value, ttl=ttl, tags=tags, if_absent=if_absent, token=token
+            self.cache_type, self.key(key), value, ttl, tags=tags, if_absent=if_absent or nx, token=token
         )
 
     def set_many(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()
+        self, values: Mapping[str, Any], ttl: float | None = None, *, tags: Iterable[str] = ()
     ) -> Coroutine[Any, Any, int]:
         """Store values by key; see `CacheManager.set_many`."""
         # What is no mapping is for the manager to refuse.
@@ -157,21 +167,47 @@ class Cache(CacheInterface):
         """Invalidate keys with one record and give their memory back; say how many entries were unlinked."""
         return await self.manager.delete_many(self.cache_type, self._named(keys))
 
-    async def invalidate(self) -> Receipt:
-        """Invalidate all keys of the view, with one command whatever their number."""
+    @overload
+    async def invalidate(self) -> Receipt: ...
+
+    @overload
+    async def invalidate(self, pattern: str) -> int: ...
+
+    async def invalidate(self, pattern: str | None = None) -> Receipt | int:
+        """Invalidate all keys of the view, with one command whatever their number.
+
+        Args:
+            pattern: Invalidate only keys that match it, and answer how many were unlinked; see
+                `CacheManager.invalidate_pattern`.
+        """
+        if pattern is not None:
+            return await self.manager.invalidate_pattern(self.cache_type, self._pattern(pattern))
         if not self.namespace:
             return await self.manager.invalidate_type(self.cache_type)
         return await self.invalidate_keys("")
 
+    async def invalidate_pattern(self, pattern: str, *, reason: str | None = None) -> int:
+        """Invalidate keys that match a glob; say how many were unlinked; see `CacheManager`."""
+        return await self.manager.invalidate_pattern(self.cache_type, self._pattern(pattern), reason=reason)
+
     async def invalidate_keys(self, beginning: str) -> Receipt:
         """Invalidate all keys that begin so, with one command whatever their number."""
-        return await self.manager.invalidate_pattern(
-            self.cache_type, glob_escape(self._begin + beginning) + "*"
+        return await self.manager.invalidate(
+            Pattern(self.cache_type, self._pattern(glob_escape(beginning) + "*"))
         )
 
+    def _pattern(self, pattern: str) -> str:
+        check_text("a pattern", pattern)
+        return glob_escape(self._begin) + pattern
+
     async def clear(self) -> bool:
-        """Invalidate all keys of the view; say whether that is acknowledged."""
-        return (await self.invalidate()).acknowledged
+        """Invalidate all keys of the view, and give their memory back; say whether that is acknowledged.
+
+        Counters stay, as after any invalidation but `delete`.
+        """
+        acknowledged = (await self.invalidate()).acknowledged
+        await purge(self.manager, self.cache_type, self._pattern("*"))
+        return acknowledged
 
     async def ttl(self, key: str) -> float | None:
         """Return the seconds that a key's value stays fresh; None where there is none."""
@@ -185,10 +221,27 @@ class Cache(CacheInterface):
         """Let a fresh value live the type's TTL from now; say whether there was one."""
         return await self.manager.touch(self.cache_type, self.key(key))
 
-    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
+    async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
         """Add to a counter; see `CacheManager.increment`."""
-        return await self.manager.increment(self.cache_type, self.key(key), by, ttl=ttl)
+        return await self.manager.increment(self.cache_type, self.key(key), amount, ttl=ttl)
 
     async def counter(self, key: str) -> int | None:
         """Return a counter's value; None where there is none."""
         return await self.manager.counter(self.cache_type, self.key(key))
+
+    async def get_stats(self) -> CacheStats:
+        """Return what was counted of the type here, and what is kept of the view; see `CacheManager`."""
+        return await self.manager.get_stats(self.cache_type, namespace=self.namespace)
+
+    def local_stats(self) -> CacheStats:
+        """As `get_stats`, from what this process knows, at once; see `CacheManager.local_stats`."""
+        return self.manager.local_stats(self.cache_type, namespace=self.namespace)
+
+    async def reset_stats(self) -> None:
+        """Let the statistics of the type count from now on; see `CacheManager.reset_stats`."""
+        await self.manager.reset_stats(self.cache_type)
+
+    @property
+    def client(self) -> Any:
+        """A client of redis-py for what the library does not cover; see `CacheManager.client`."""
+        return self.manager.client

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import hiredis
-
+from stoker.core.driver import Reader
 from stoker.core.errors import LinkError, ReplyError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class Wire(asyncio.Protocol):
     """
 
     def __init__(self, lost: Callable[[], None], make_error: Callable[[str], ReplyError]) -> None:
-        self.reader = hiredis.Reader(replyError=make_error, protocolError=LinkError)
+        self.reader = Reader(replyError=make_error, protocolError=LinkError)
         self.handlers: deque[Handler] = deque()
         self.received = 0
         """Times data came: a large reply that is still coming is no silence."""

@@ -29,10 +29,11 @@ class Writes(Parts):
         cache_type: str,
         key: str,
         value: Any,
-        *,
         ttl: float | None = None,
+        *,
         tags: Iterable[str] = (),
         if_absent: bool = False,
+        nx: bool = False,
         token: Token | None = None,
     ) -> Coroutine[Any, Any, bool]:
         """Store a value; say whether it was stored.
@@ -48,13 +49,14 @@ class Writes(Parts):
             ttl: Seconds it is fresh; the type's where not given.
             tags: Names under which it can be invalidated with others.
             if_absent: Store only if there is no fresh value (one that was invalidated is none).
+            nx: The same as `if_absent`.
             token: What `fill` returned before the value was computed.
 
         Raises:
             UsageError: The key, the TTL or a tag can't be used; the token is none, or another key's, or the
                 type is authoritative: it has no use for one.
         """
-        return self._set(marks_here(), cache_type, key, value, ttl, tags, if_absent, token)
+        return self._set(marks_here(), cache_type, key, value, ttl, tags, if_absent or nx, token)
 
     async def _set(
         self,
@@ -96,8 +98,8 @@ class Writes(Parts):
         self,
         cache_type: str,
         values: Mapping[str, Any],
-        *,
         ttl: float | None = None,
+        *,
         tags: Iterable[str] = (),
     ) -> Coroutine[Any, Any, int]:
         """Store values by key, all of them with one write; say how many were stored.
@@ -199,7 +201,7 @@ class Writes(Parts):
     # -- counters ---------------------------------------------------------------------------------
 
     async def increment(
-        self, cache_type: str, key: str, by: int = 1, *, ttl: float | None = None
+        self, cache_type: str, key: str, amount: int = 1, *, ttl: float | None = None
     ) -> int | None:
         """Add to a counter and return its new value; None when the server could not be asked.
 
@@ -209,7 +211,7 @@ class Writes(Parts):
         Args:
             cache_type: The key's type.
             key: The key.
-            by: How much; negative to subtract.
+            amount: How much; negative to subtract.
             ttl: Seconds that a counter lives which begins now; the type's where not given.
 
         Raises:
@@ -217,16 +219,16 @@ class Writes(Parts):
         """
         policy = self.policy(cache_type)
         self._check(key, ttl, ())
-        if isinstance(by, bool) or not isinstance(by, int) or by not in _INTEGERS:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"a counter is changed by a 64-bit integer, not {by!r:.40}")
+        if isinstance(amount, bool) or not isinstance(amount, int) or amount not in _INTEGERS:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"a counter is changed by a 64-bit integer, not {amount!r:.40}")
         ttl_ms = int((policy.ttl if ttl is None else ttl) * 1000)
-        return await self._tallies.add(cache_type, key, by, max(1, ttl_ms))
+        return await self._tallies.add(cache_type, key, amount, max(1, ttl_ms))
 
     async def decrement(
-        self, cache_type: str, key: str, by: int = 1, *, ttl: float | None = None
+        self, cache_type: str, key: str, amount: int = 1, *, ttl: float | None = None
     ) -> int | None:
         """Subtract from a counter; see `increment`."""
-        return await self.increment(cache_type, key, -by, ttl=ttl)
+        return await self.increment(cache_type, key, -amount, ttl=ttl)
 
     async def counter(self, cache_type: str, key: str) -> int | None:
         """Return a counter's value; None where there is none, or the server could not be asked."""

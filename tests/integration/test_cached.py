@@ -113,19 +113,20 @@ class Dictionary(CacheInterface):
         self.values: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
 
-    async def get(self, key: str, default: Any = None, *, into: Any = Any) -> Any:
+    async def get(self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True) -> Any:
         return self.values.get(key, default)
 
     async def set(
         self,
         key: str,
         value: Any,
-        *,
         ttl: float | None = None,
+        *,
         tags: Iterable[str] = (),
         if_absent: bool = False,
+        nx: bool = False,
     ) -> bool:
-        if if_absent and key in self.values:
+        if (if_absent or nx) and key in self.values:
             return False
         self.values[key] = value
         return True
@@ -144,8 +145,8 @@ class Dictionary(CacheInterface):
     async def expire(self, key: str, ttl: float) -> bool:
         return key in self.values
 
-    async def increment(self, key: str, by: int = 1, *, ttl: float | None = None) -> int | None:
-        self.counts[key] = self.counts.get(key, 0) + by
+    async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
+        self.counts[key] = self.counts.get(key, 0) + amount
         return self.counts[key]
 
 

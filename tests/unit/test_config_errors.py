@@ -31,7 +31,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     said = problems(tmp_path, text, {"CACHE_TTL_DB": "soon", "STOKER_PREFX": "x"})
 
     starts = [
-        "stoker.yaml:1: prefx: no such field; did you mean prefix? There are prefix, redis, ",
+        "stoker.yaml:1: prefx: no such field; did you mean prefix? There are prefix, namespace, redis, ",
         "stoker.yaml:3: redis.url: 'http://cache' is no URL of a kind that is known here: redis://, ",
         "stoker.yaml:4: redis.timeout: true is not allowed: give seconds, or a text like 250ms, ",
         "stoker.yaml:5: redis.max_connections: -1 is not allowed: give a whole number from 1 up to 10000",
@@ -128,7 +128,7 @@ def test_a_service_is_told_of_a_misspelt_section_of_the_worker_too(tmp_path: Pat
         ("loaders: [5]", "loaders[0]: 5 is not allowed: give a text"),
         ("loaders: [a, '']", "loaders[1]: '' is no module's name"),
         ("loaders: [os; rm]", "loaders[0]: 'os; rm' is no module's name"),
-        ("redis: redis://h", "redis: 'redis://h' is not allowed: give the fields url, max_connections, "),
+        ("redis: redis://h", "redis: 'redis://h' is not allowed: give the fields url, host, port, "),
         ("redis: []", "redis: a list is not allowed: give the fields url, "),
         ("default_ttl: 0s", "default_ttl: '0s' is not allowed"),
     ],

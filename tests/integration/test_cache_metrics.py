@@ -1,0 +1,193 @@
+"""`CacheMetrics`: what managers did, in the registry that it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from stoker.core import CacheConfig, CacheManager, CacheMetrics, CacheType, UsageError
+from stoker.core.cache_metrics import Window
+from stoker.core.clock import boottime
+from stoker.core.counters import TypeCounters
+from stoker.core.metrics import ProcessCollector
+from tests.managers import make_config
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+ALONE = CacheConfig.model_validate({"redis": {"enabled": False}})
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, labels)
+
+
+async def test_what_a_manager_did_appears_by_cache_type_in_the_given_registry(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry=registry)
+    async with CacheManager(config=make_config(redis_server, prefix), metrics=metrics) as cache:
+        await cache.set(CacheType.LLM_RESPONSE, "k", {"response": "..."})
+        for key in ("k", "k", "k", "missing"):
+            await cache.get(CacheType.LLM_RESPONSE, key)
+        assert value(registry, "cache_hits_total", cache_type="llm_response") == 3
+        assert value(registry, "cache_misses_total", cache_type="llm_response") == 1
+        assert value(registry, "cache_hit_rate", cache_type="llm_response") == 0.75
+        durations = {"cache_type": "llm_response", "tier": "redis", "operation": "set"}
+        assert value(registry, "cache_operation_duration_seconds_count", **durations) == 1
+        assert value(registry, "stoker_link_up") == 1
+        assert cache._noting is not None
+        redis_server.client().delete(cache.keys.sizes)  # as a minute later
+        await cache._noting.note()
+        assert value(registry, "cache_size_keys", cache_type="llm_response") == 1
+        assert value(registry, "cache_size_keys", cache_type="session") == 0
+        # All that it shows can be scraped, in one series for each type.
+        assert generate_latest(registry).decode().count("\ncache_hits_total{") == 1
+
+
+async def test_sizes_are_looked_up_without_being_asked_for(redis_server: RedisServer, prefix: str) -> None:
+    registry = CollectorRegistry()
+    config = make_config(redis_server, prefix)
+    async with CacheManager(config, recording=False) as before:
+        await before.set("session", "s", 1)
+    async with CacheManager(config, metrics=CacheMetrics(registry)):
+        await eventually(lambda: value(registry, "cache_size_keys", cache_type="session") == 1, "a size")
+
+
+async def test_processes_share_a_young_count_and_only_workers_walk_large_servers(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = CollectorRegistry()
+    cache = CacheManager(make_config(redis_server, prefix), metrics=CacheMetrics(registry), recording=False)
+    assert cache._noting is not None
+    await cache.link.connect()
+    await cache._noting.note()
+    await cache.set("session", "s", 1)
+    await cache._noting.note()  # somebody counted a moment ago
+    assert value(registry, "cache_size_keys", cache_type="session") == 0
+    monkeypatch.setattr("stoker.core.sizes.WALKED_KEYS", 0)
+    redis_server.client().hset(cache.keys.sizes, mapping={"": "1.0", "session": 7})
+    await cache._noting.note()
+    assert value(registry, "cache_size_keys", cache_type="session") == 7
+    redis_server.client().unlink(cache.keys.sizes)
+    await cache._noting.note()
+    assert value(registry, "cache_size_keys", cache_type="session") is None
+    await cache.close()
+
+
+async def test_types_in_memory_are_counted_at_the_scrape() -> None:
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry)
+    first, second = CacheManager(ALONE, metrics=metrics), CacheManager(ALONE, metrics=metrics)
+    await first.set("session", "a", 1)
+    await second.set("session", "a", 1)
+    assert value(registry, "cache_size_keys", cache_type="session") == 2
+    assert value(registry, "stoker_memory_entries") == 2
+
+
+async def test_two_managers_with_one_metrics_add_up(redis_server: RedisServer, prefix: str) -> None:
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry)
+    config = make_config(redis_server, prefix)
+    async with (
+        CacheManager(config, metrics=metrics, recording=False) as one,
+        CacheManager(config, metrics=metrics, recording=False) as two,
+    ):
+        await one.set("session", "k", 1)
+        assert await one.get("session", "k") == await two.get("session", "k") == 1
+        await two.get("session", "missing")
+        assert value(registry, "cache_hits_total", cache_type="session") == 2
+        assert value(registry, "cache_misses_total", cache_type="session") == 1
+        one.known_sizes = two.known_sizes = {"session": 1}
+        assert value(registry, "cache_size_keys", cache_type="session") == 1  # it is one server
+
+
+async def test_counters_outlive_their_manager_and_reset_stats() -> None:
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry)
+    cache = CacheManager(ALONE, metrics=metrics)
+    await cache.connect()
+    await cache.set("session", "a", 1)
+    await cache.get("session", "a")
+    await cache.reset_stats()
+    await cache.close()
+    assert value(registry, "cache_hits_total", cache_type="session") == 1
+    del cache
+    await asyncio.sleep(0)  # the loop lets go of tasks that have ended
+    gc.collect()
+    assert value(registry, "cache_hits_total", cache_type="session") == 1
+    assert value(registry, "stoker_memory_entries") == 0
+    again = CacheManager(ALONE, metrics=metrics)
+    await again.get("session", "a")
+    assert value(registry, "cache_hits_total", cache_type="session") == 1
+    assert value(registry, "cache_misses_total", cache_type="session") == 1
+
+
+def test_one_registry_takes_cache_metrics_once() -> None:
+    registry = CollectorRegistry()
+    CacheMetrics(registry)
+    with pytest.raises(UsageError, match="give one CacheMetrics to all managers"):
+        CacheMetrics(registry=registry)
+
+
+def counted(hits: int, misses: int) -> dict[str, TypeCounters]:
+    counters = TypeCounters()
+    counters.hits, counters.misses = hits, misses
+    return {"page": counters}
+
+
+def shown(window: Window, hits: int, misses: int) -> float | None:
+    samples = window.rates(counted(hits, misses)).samples
+    return samples[0].value if samples else None
+
+
+def test_the_rate_is_of_the_last_five_minutes_and_nothing_without_reads() -> None:
+    window = Window(300)
+    now = boottime()
+    window._notes.clear()
+    window._notes.extend([(now - 900, {}), (now - 400, {"page": (90, 10)}), (now - 200, {"page": (90, 60)})])
+    assert shown(window, 90, 60) == 0.0  # 50 misses since the note that is 400 s old
+    assert shown(window, 140, 60) == 0.5
+    window = Window(300)
+    assert shown(window, 0, 0) is None
+    window._notes.clear()
+    window._notes.append((now - 400, {"page": (90, 10)}))
+    assert shown(window, 90, 10) is None
+
+
+def test_notes_do_not_grow_with_scrapes() -> None:
+    window = Window(300)
+    for n in range(1000):
+        window.rates(counted(n, 0))
+    assert len(window._notes) <= 3
+
+
+async def test_it_shows_all_that_a_collector_of_one_manager_shows_and_rates_and_sizes(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    metrics = CacheMetrics(CollectorRegistry())
+    async with CacheManager(make_config(redis_server, prefix), metrics=metrics) as cache:
+        await cache.get("session", "missing")
+        alone = {family.name for family in ProcessCollector(cache).collect()}
+        assert {family.name for family in metrics.collect()} == alone | {"cache_hit_rate", "cache_size_keys"}
+
+
+async def test_scrapes_of_other_threads_meet_managers_that_come_and_go() -> None:
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry)
+    scrapes = [asyncio.create_task(asyncio.to_thread(scrape_often, registry)) for _ in range(2)]
+    for n in range(60):
+        cache = CacheManager(ALONE, metrics=metrics)
+        await cache.set("session", str(n), n)
+        assert await cache.get("session", str(n)) == n
+        await asyncio.sleep(0)
+    await asyncio.gather(*scrapes)
+    assert value(registry, "cache_hits_total", cache_type="session") == 60
+
+
+def scrape_often(registry: CollectorRegistry) -> None:
+    for _ in range(60):
+        generate_latest(registry)
