@@ -25,7 +25,21 @@ from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
+from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.policy import Policy, WarmPolicy
+from stoker.core.responses import (
+    AIResponseCache,
+    ChatMessage,
+    GenerationRequest,
+    GenerationResponse,
+    MetricsOfPeriod,
+    RequestMetric,
+    RequestMetrics,
+    RequestTotals,
+    ResponseCache,
+    ResponseMetadata,
+    request_key,
+)
 from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
@@ -35,34 +49,48 @@ from stoker.core.vocabulary import CacheBackend, CacheType
 
 if TYPE_CHECKING:
     from stoker.core.cache_metrics import CacheMetrics
+    from stoker.core.performance.export import PerformanceCollector, export_prometheus
 
 __all__ = [
     "NOT_MODIFIED",
+    "AIResponseCache",
     "Cache",
     "CacheBackend",
     "CacheConfig",
     "CacheInterface",
     "CacheManager",
     "CacheMetrics",
+    "CachePerformanceMonitor",
     "CacheStats",
     "CacheType",
     "CachedFunction",
+    "ChatMessage",
     "ConfigError",
     "Event",
     "EventError",
     "Everything",
+    "GenerationRequest",
+    "GenerationResponse",
     "InMemoryCache",
     "Key",
     "MemoryCache",
+    "MetricsOfPeriod",
     "MultiLayerCache",
     "NotModified",
     "Pattern",
+    "PerformanceCollector",
+    "PerformanceSummary",
     "Policy",
     "Previous",
     "Reading",
     "Receipt",
     "Recipe",
     "RedisCache",
+    "RequestMetric",
+    "RequestMetrics",
+    "RequestTotals",
+    "ResponseCache",
+    "ResponseMetadata",
     "Scope",
     "StokerError",
     "Tag",
@@ -72,6 +100,7 @@ __all__ = [
     "UsageError",
     "WarmPolicy",
     "cached",
+    "export_prometheus",
     "glob_escape",
     "hash_key",
     "import_loaders",
@@ -80,6 +109,7 @@ __all__ = [
     "make_event",
     "previous",
     "publish",
+    "request_key",
 ]
 
 
@@ -91,4 +121,8 @@ if not TYPE_CHECKING:  # type checkers know the names above, and no others
             from stoker.core.cache_metrics import CacheMetrics  # noqa: PLC0415  that is the point
 
             return CacheMetrics
+        if name in {"PerformanceCollector", "export_prometheus"}:
+            from stoker.core.performance import export  # noqa: PLC0415  and here
+
+            return getattr(export, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

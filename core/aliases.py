@@ -8,6 +8,7 @@
 | `clear_namespace` | `clear` |
 | `_hash_key` | `hash_key` |
 | `redis` | `client` |
+| `generate_cache_key`, `_generate_cache_key` | `key` of a request |
 
 `set(nx=True)` is `set(if_absent=True)`; `InMemoryCache` is `MemoryCache`.
 """
@@ -126,3 +127,19 @@ class ViewAliases:
     ) -> Coroutine[Any, Any, R]:
         """`get_or_load`."""
         return self.get_or_load(key, load, *args, **kwargs)
+
+
+class _Requested(Protocol):
+    def key(self, request: Any) -> str: ...
+
+
+class RequestAliases:
+    """Other names of what a cache of responses does."""
+
+    def generate_cache_key(self: _Requested, request: Any) -> str:
+        """`key`."""
+        return self.key(request)
+
+    def _generate_cache_key(self: _Requested, request: Any) -> str:
+        """`key`."""
+        return self.key(request)

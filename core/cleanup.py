@@ -22,6 +22,7 @@ from stoker.core.errors import LinkError, ReplyError
 from stoker.core.heartbeat import KEPT_SECONDS as HEARTBEAT_SECONDS
 from stoker.core.hotkeys import BUCKET_MEMBERS, RECIPE_KEPT_SECONDS, hottest_keys
 from stoker.core.keys import glob_escape
+from stoker.core.responses.request_metrics import BUCKET_SECONDS
 from stoker.core.runs import KEPT_SECONDS as RUN_SECONDS
 from stoker.core.runs import RunLock, new_run_id, record_run
 from stoker.core.sizes import Sizes, store_sizes
@@ -107,6 +108,7 @@ class Classifier:
         self._keys = manager.keys
         self._start = f"{manager.keys.prefix}:"
         self._oldest = now - retention
+        self._request_seconds = int(manager.config.request_metrics_ttl) + BUCKET_SECONDS
         self._entry = re.compile(re.escape(f"{self._start}e:{{") + r"([a-z][a-z0-9_]*):", re.DOTALL)
         self.entries: Counter[str] = Counter()
         """Entries seen, by type."""
@@ -125,6 +127,8 @@ class Classifier:
                 start = rest.partition(":")[0]
                 if start.isdigit():
                     self._sort_bucket(name, int(start), rates.COARSE.kept, found)
+            case "requests":
+                found.ttl.append((name, self._request_seconds))
             case "hot":
                 self._sort_hot(name, rest, found)
             case "recipe":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
 import msgspec.inspect
-import zstandard
 from pydantic import BaseModel, TypeAdapter
 
+from stoker.core.compression import TooLargeError, compress, expand
 from stoker.core.entry import (
     COMPRESSION_MASK,
     SERIALIZERS,
@@ -26,10 +25,6 @@ from stoker.core.policy import Policy
 #: Stands for a value that is not there; `None` is a value.
 MISSING: Any = object()
 
-#: Levels that cost microseconds a kilobyte (docs/benchmarks.md).
-ZSTD_LEVEL = 3
-ZLIB_LEVEL = 1
-
 #: Decoders of annotations that can't be hashed, so many at most; then they are built anew.
 MAX_UNHASHABLE = 1024
 
@@ -40,10 +35,6 @@ _unhashable: dict[tuple[str, int], tuple[Decode | UsageError, Any]] = {}
 
 class UnstorableError(Exception):
     """The value can't be stored: of a type no serializer knows, or too large."""
-
-
-class TooLargeError(EntryError):
-    """What a payload decompresses to is more than the type allows: whole, perhaps, and of use to others."""
 
 
 def _encode_hook(value: Any) -> Any:
@@ -76,7 +67,7 @@ def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
         )
     compression = policy.compression
     if compression != "none" and len(payload) > policy.compress_above:
-        smaller = _compress(payload, compression)
+        smaller = compress(payload, compression, policy.compression_level)
         if len(smaller) < len(payload):
             return make_flags(policy.serializer, compression, is_none=False), smaller
     return 0 if binary else make_flags("json", "none", is_none=False), payload
@@ -98,7 +89,7 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
         EntryError: The payload is damaged, larger than `max_bytes`, or not of the type.
     """
     if flags & COMPRESSION_MASK:
-        payload = _expand(payload, compression_of(flags), max_bytes)
+        payload = expand(payload, compression_of(flags), max_bytes)
     try:
         if not flags and into is Any:
             return _decode_plain(payload)
@@ -206,28 +197,3 @@ def _validate(adapter: TypeAdapter[Any], data: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
-
-
-def _compress(payload: bytes, compression: str) -> bytes:
-    if compression == "zstd":
-        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(payload)
-    return zlib.compress(payload, ZLIB_LEVEL)
-
-
-def _expand(payload: bytes, compression: str, max_bytes: int) -> bytes:
-    """Decompress; the size is judged before memory is taken for it."""
-    try:
-        if compression == "zstd":
-            size = zstandard.frame_content_size(payload)
-            if not 0 <= size <= max_bytes:
-                raise TooLargeError(f"decompresses to {size} bytes, more than {max_bytes}")
-            return zstandard.ZstdDecompressor().decompress(payload, max_output_size=max_bytes)
-        expander = zlib.decompressobj()
-        expanded = expander.decompress(payload, max_bytes + 1)
-    except (zstandard.ZstdError, zlib.error) as error:
-        raise EntryError(f"the payload can't be decompressed: {error}") from None
-    if len(expanded) > max_bytes:
-        raise TooLargeError(f"decompresses to more than {max_bytes} bytes")
-    if not expander.eof:
-        raise EntryError("cut off")
-    return expanded

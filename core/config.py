@@ -202,6 +202,8 @@ class CacheConfig(DiscreetModel):
     """The memory tier's bounds."""
     default_ttl: PositiveSeconds = 3600.0
     """The TTL of types that have none of their own (the built-in ones have)."""
+    request_metrics_ttl: PositiveSeconds = 86400.0
+    """Request metrics (calls of models, their times and costs) are kept so long."""
     types: dict[TypeName, Policy] = Field(default_factory=dict, validate_default=True)
     """The cache types by name. The built-in ones are always there; what is given goes over single fields.
     What `"*"` says holds for all types that don't say otherwise."""

@@ -38,6 +38,9 @@ OLDER_NAMES: dict[str, FieldPath] = {
     "CACHE_METRICS_TTL": ("metrics", "retention"),
 }
 
+#: What an older name sets beside the field that it stands for.
+OLDER_NAMES_TOO: dict[str, FieldPath] = {"CACHE_METRICS_TTL": ("request_metrics_ttl",)}
+
 #: `STOKER_` variables that are no settings: where the file is, and what tests are told.
 _NO_SETTINGS = re.compile(r"STOKER_(?:CONFIG|TEST_\w*)")
 
@@ -74,7 +77,7 @@ def read_environment(
     can mean. Variables of the root fields in `foreign` belong to somebody else, and are left alone.
     """
     result = Environment()
-    for variable, path in OLDER_NAMES.items():
+    for variable, path in (*OLDER_NAMES.items(), *OLDER_NAMES_TOO.items()):
         kind = find(model, path)
         if kind is not None and environ.get(variable, "").strip():
             _read(result, variable, path, kind, environ[variable])

@@ -116,6 +116,10 @@ class Keys:
         """Counters of one bucket of `width` seconds (a hash of `type|process|counter`, with a TTL)."""
         return f"{self.prefix}:hits:{bucket}:{width}"
 
+    def requests(self, bucket: int) -> str:
+        """Calls of models within an hour (a stream, bounded by MAXLEN, with a TTL)."""
+        return f"{self.prefix}:requests:{bucket}"
+
     def rate(self, cache_type: str) -> str:
         """Hit rates as last computed (a hash of window to rate, with a TTL)."""
         return f"{self.prefix}:rate:{cache_type}"

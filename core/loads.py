@@ -324,6 +324,12 @@ class Loads:
         )
 
 
+def flight_here() -> Flight | None:
+    """The load whose loader runs in this task."""
+    loading = _loading.get()
+    return loading[-1][1] if loading else None
+
+
 def head_of(lookup: Lookup) -> bytes:
     """The first bytes of what was found stored; empty where nothing was."""
     if lookup.held is not None and lookup.entry is not None:

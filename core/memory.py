@@ -242,6 +242,12 @@ class MemoryTier:
         """Drop an entry; say whether it was there."""
         return self.store.remove((cache_type, key)) is not None
 
+    def remove_dead(self, cache_type: str, beginning: str = "") -> int:
+        """Drop the entries of a type that nobody will be served any more; say how many there were."""
+        names = [name for name in self._slots if name[0] == cache_type and name[1].startswith(beginning)]
+        spent = (State.DEAD, State.ABSENT)
+        return sum(self.judge(*name).state in spent and self.remove(*name) for name in names)
+
     def touch(self, cache_type: str, key: str, entry: Entry, fresh_until_ms: int) -> None:
         """Give an entry another time to live, if it is what is held; a copy of another one is dropped."""
         item = self.store.peek((cache_type, key))

@@ -39,6 +39,7 @@ OLDER_ARGUMENTS: dict[str, FieldPath] = {
     "memory_cache_size": ("memory", "entries"),
     "l1_ttl": ("types", ALL_TYPES, "memory_ttl"),
     "compression_threshold": ("types", ALL_TYPES, "compress_above"),
+    "compression_level": ("types", ALL_TYPES, "compression_level"),
 }
 
 #: What `backend` stands for.
@@ -65,6 +66,7 @@ class ConfigArguments(TypedDict, total=False):
     redis: RedisConfig | Mapping[str, Any]
     memory: MemoryConfig | Mapping[str, Any]
     default_ttl: float | str
+    request_metrics_ttl: float | str
     types: Mapping[str, Policy] | Mapping[str, Mapping[str, Any]] | Mapping[str, Policy | Mapping[str, Any]]
     loaders: Sequence[str]
     backend: CacheBackend | str
@@ -87,6 +89,7 @@ class ConfigArguments(TypedDict, total=False):
     memory_cache_size: int
     l1_ttl: float | str
     compression_threshold: int | str
+    compression_level: int
 
 
 def in_their_places(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Parts:
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
         self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
+        self.flights = self._loads.flights
         self.serving = Serving(self.storage, self._loads)
         self._in_memory = self.storage.in_memory
         self._recording = Recording(self) if recording and counted else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from stoker.core.errors import UsageError
 
 Tier = Literal["memory", "redis"]
+
+#: The highest level of each method of compression.
+COMPRESSION_LEVELS = {"zstd": 22, "zlib": 9, "none": 0}
 
 #: How long memory serves on its own while the server is away, where a type doesn't say.
 OUTAGE_SECONDS = 60.0
@@ -128,6 +131,8 @@ class Policy(Model):
     """How large payloads are compressed."""
     compress_above: Bytes = 1024
     """Payloads larger than this are compressed."""
+    compression_level: Annotated[int, Field(ge=1, le=22)] | None = None
+    """zstd: 1 (fast) to 22 (small), 3 where not given; zlib: 1 to 9, 1 where not given."""
     max_entry: Bytes = 16 * 2**20
     """Larger values are refused, and decompression stops there."""
     after_rollback: Literal["dead", "revalidate", "trust"] = "revalidate"
@@ -168,6 +173,15 @@ class Policy(Model):
         if not tiers or len(set(tiers)) != len(tiers):
             raise ValueError("write [redis], [memory, redis] or [memory]")
         return tuple(sorted(tiers))
+
+    @model_validator(mode="after")
+    def _check_level(self) -> Self:
+        """A level is one of the method's own."""
+        highest = COMPRESSION_LEVELS[self.compression]
+        if self.compression_level is not None and self.compression_level > highest:
+            allowed = f"from 1 up to {highest}" if highest else "not given"
+            raise ValueError(f"compression_level is {allowed} with compression: {self.compression}")
+        return self
 
     @property
     def in_memory(self) -> bool:

@@ -9,6 +9,7 @@ was cut by somebody else, and readers trust nothing older.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from stoker.core.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
 from stoker.core.errors import ReplyError
+from stoker.core.keys import glob_escape
 from stoker.core.lookup import State
 from stoker.core.policy import Policy
 from stoker.core.position import START, format_position, parse_position, split_position
@@ -124,6 +126,31 @@ async def sweep(
     return result
 
 
+async def unlink_dead(manager: CacheManager, cache_type: str, beginning: str = "") -> int:
+    """Give the memory of a type's dead entries back at once, and of what is no entry; say how many went.
+
+    Nothing depends on it: they are never served. A sweep does the same for all dead, when the log is cut.
+    Entries of other format versions are left alone, and what has changed since it was looked at.
+
+    Args:
+        manager: The cache.
+        cache_type: The type.
+        beginning: What the entries' keys begin with.
+
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
+    """
+    log, gone = manager.log, 0
+    if not await log.read_back():
+        return 0
+    epoch, pattern = log.epoch, manager.keys.entries(cache_type, glob_escape(beginning) + "*")
+    async with contextlib.aclosing(manager.link.scan(pattern)) as steps:
+        async for names in steps:
+            gone += await _unlink_dead(manager, names, epoch, START, damaged=True)
+    return gone
+
+
 async def _choose_target(manager: CacheManager, minimum_age: float) -> int:
     """The youngest record that is old enough, by the server's clock; START where there is none."""
     seconds, _ = await manager.link.call("TIME")
@@ -134,7 +161,9 @@ async def _choose_target(manager: CacheManager, minimum_age: float) -> int:
     return parse_position(found[0][0]) if found else START
 
 
-async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int, target: int) -> int:
+async def _unlink_dead(
+    manager: CacheManager, names: Sequence[bytes], epoch: int, target: int, *, damaged: bool = False
+) -> int:
     """Unlink what can't be shown to be alive, if it is still what was looked at."""
     heads = await _heads(manager, names)
     if manager.log.epoch != epoch:
@@ -142,7 +171,7 @@ async def _unlink_dead(manager: CacheManager, names: Sequence[bytes], epoch: int
     dead: list[tuple[bytes, bytes]] = [
         (name, head[:FROZEN_BYTES])
         for name, head in zip(names, heads, strict=True)
-        if _is_dead(manager, name, head, target)
+        if _is_dead(manager, name, head, target) or (damaged and head and frozen_born(head) is None)
     ]
     if not dead:
         return 0

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from stoker.core.environment import OLDER_NAMES
+from stoker.core.environment import OLDER_NAMES, OLDER_NAMES_TOO
 from stoker.core.fields import Kind, elements, field_kind
 from stoker.core.policy import BUILTIN_TYPES, Policy, parse_bytes, parse_seconds
 from stoker.schedules.plan import default_entries
@@ -25,7 +25,7 @@ SCHEMA = _ROOT / "worker" / "stoker.schema.json"
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 _FREE_NAMES = {"types": "<type>", "schedule": "<name>", "processes": "<name>", "options": "<name>"}
-_OLDER = {".".join(map(str, path)): name for name, path in OLDER_NAMES.items()}
+_OLDER = {".".join(map(str, path)): name for name, path in (*OLDER_NAMES.items(), *OLDER_NAMES_TOO.items())}
 
 
 def fields_table() -> str:

@@ -61,6 +61,21 @@ def test_all_that_is_compared_can_be_done() -> None:
         assert cell["stoker"]["per_second"] > 0
 
 
+def test_the_key_of_a_request_is_timed_beside_the_naive_one() -> None:
+    keys = measure("request_keys", "--rounds", "1", "--calls", "100")["keys"]
+    assert keys["request_key(GenerationRequest)"]["microseconds"] > 0
+    assert keys["json.dumps(sort_keys) and sha256"]["times_json"] == 1
+    assert keys["msgspec and sha256 alone"]["times_the_least"] == 1
+
+
+def test_compressed_answers_are_about_as_small_as_by_zlib() -> None:
+    kinds = measure("compression", "--rounds", "1", "--values", "10")["compression"]
+    for name, methods in kinds.items():
+        assert methods["zstd (default)"]["bytes_to_zlib_6"] < 1.05, name
+        assert methods["zstd (default)"]["times_faster_than_zlib_6"] > 0
+        assert methods["zlib 6"]["bytes_to_zlib_6"] == 1
+
+
 def test_no_stale_read_is_found() -> None:
     document = measure(
         "freshness", "--only", "delete / redis / same", "--only", "tag / both / other",

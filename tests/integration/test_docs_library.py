@@ -23,3 +23,5 @@ async def test_the_examples_run(own_redis_server: RedisServer) -> None:
     assert values["found"] == {"7": {"name": "cup"}, "8": {"name": "pot"}}
     assert values["feed"]["etag"] == "v1"
     assert values["user"] == {"id": 5, "team": 7}
+    assert values["words"] == ["Once ", "upon ", "a ", "time"]
+    assert values["summary"].hits == 1

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from stoker.core.config import WORKER_FIELDS, CacheConfig, load_config
-from stoker.core.environment import OLDER_NAMES
+from stoker.core.environment import OLDER_NAMES, OLDER_NAMES_TOO
 from stoker.core.fields import find
+from stoker.core.problems import dotted
 from stoker.worker.config import StokerConfig
 from tests.configuring import load, load_cache, problems
 
@@ -75,7 +76,7 @@ def test_a_variable_sets_its_field(
     assert found == value
     assert (loaded.origins[field].kind, loaded.origins[field].detail) == ("environment", variable)
     changed = {name for name, origin in loaded.origins.items() if origin.kind == "environment"}
-    assert changed == {field}
+    assert changed == {field, *(dotted(path) for name, path in OLDER_NAMES_TOO.items() if name == variable)}
 
 
 def test_the_new_name_wins_over_the_old(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_variables_that_are_not_settings(tmp_path: Path, variable: str, text: st
 
 
 def test_the_library_leaves_the_workers_settings_alone(tmp_path: Path) -> None:
-    environ = {"STOKER_WORKER__NONSENSE": "x", "STOKER_LOGS": "x", "CACHE_METRICS_TTL": "x"}
+    environ = {"STOKER_WORKER__NONSENSE": "x", "STOKER_LOGS": "x", "STOKER_METRICS__RETENTION": "x"}
 
     assert load_cache(tmp_path, "worker: {nonsense: 1}\nlogs: 5\n", environ).value == CacheConfig()
     assert len(problems(tmp_path, "worker: {nonsense: 1}\nlogs: 5\n", environ)) >= 4
@@ -221,7 +222,7 @@ def test_the_workers_fields_are_those_that_the_library_knows_of() -> None:
 
 
 def test_the_older_names_mean_fields_that_exist() -> None:
-    assert all(find(StokerConfig, path) for path in OLDER_NAMES.values())
+    assert all(find(StokerConfig, path) for path in (*OLDER_NAMES.values(), *OLDER_NAMES_TOO.values()))
 
 
 def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

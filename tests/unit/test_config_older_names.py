@@ -58,6 +58,7 @@ def value_at(config: CacheConfig, path: tuple[str | int, ...]) -> Any:
         ("socket_connect_timeout", 5, 5.0),
         ("socket_keepalive", False, False),
         ("key_prefix", "myapp", "myapp"),
+        ("compression_level", 6, 6),
         ("max_size", 500, 500),
         ("l1_max_size", 100, 100),
         ("memory_cache_size", 200, 200),

@@ -1,0 +1,104 @@
+"""A response as it is stored: with what is known of it, in one entry, so that the two can't part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+from uuid import UUID
+
+import msgspec
+
+from stoker.core.entry import MAX_TAG_BYTES
+from stoker.core.errors import UsageError
+from stoker.core.responses.models import GenerationResponse, ResponseMetadata
+
+R = TypeVar("R")
+C = TypeVar("C")
+
+Assemble: TypeAlias = Callable[[list[Any], ResponseMetadata], R]
+"""Makes a response of all chunks of a stream."""
+
+Split: TypeAlias = Callable[[R], Iterable[Any]]
+"""Makes chunks of a response that came as a whole."""
+
+
+class Stored(msgspec.Struct, Generic[R, C], frozen=True, omit_defaults=True):
+    """A response that came as a whole, or the chunks of one that came as a stream; and its metadata."""
+
+    metadata: ResponseMetadata
+    response: R | None = None
+    chunks: list[C] | None = None
+
+
+def describe(request: Any, response: Any, ttl_seconds: float, **known: str) -> ResponseMetadata:
+    """Return the metadata of a response: what it says of itself, else what is known beside it."""
+    return ResponseMetadata(
+        request_id=_said(response, "request_id") or known.get("request_id", ""),
+        provider_used=_said(response, "provider_used")
+        or _said(response, "provider")
+        or known.get("provider_used", ""),
+        model=_said(response, "model") or known.get("model", "") or _said(request, "model"),
+        cached_at=datetime.now(UTC),
+        ttl_seconds=ttl_seconds,
+    )
+
+
+def _said(source: Any, name: str) -> str:
+    """A field of a response or request that is a name or an id, as text; empty where there is none."""
+    value = _field(source, name)
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else ""
+
+
+def _field(source: Any, name: str) -> Any:
+    if isinstance(source, Mapping):
+        return cast("Mapping[str, Any]", source).get(name)
+    return getattr(source, name, None)
+
+
+def tag_of(cache_type: str, kind: str, name: str) -> str:
+    """Return the tag of all responses of a model or provider: `llm_response:model:gpt-4o`.
+
+    A name too long for a tag is there by its digest.
+    """
+    tag = f"{cache_type}:{kind}:{name}"
+    if len(tag.encode("utf-8", "surrogatepass")) <= MAX_TAG_BYTES and name.isprintable():
+        return tag
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{cache_type}:{kind}:sha256:{digest}"
+
+
+def tags_of(cache_type: str, metadata: ResponseMetadata) -> list[str]:
+    """Return the tags of a response: its model's, and its provider's."""
+    named = (("model", metadata.model), ("provider", metadata.provider_used))
+    return [tag_of(cache_type, kind, name) for kind, name in named if name]
+
+
+def join_texts(chunks: list[Any], metadata: ResponseMetadata) -> GenerationResponse:
+    """Make a response of the texts that came as a stream.
+
+    Raises:
+        UsageError: They are no texts.
+    """
+    try:
+        content = "".join(chunks)
+    except TypeError:
+        raise UsageError(
+            "the chunks of this stream are no texts: give the ResponseCache assemble=…, which makes a "
+            "response of them"
+        ) from None
+    return GenerationResponse(
+        content,
+        request_id=metadata.request_id,
+        provider_used=metadata.provider_used,
+        model=metadata.model,
+    )
+
+
+def whole_content(response: Any) -> list[Any]:
+    """Make the one chunk of a response that came as a whole: its content, or else itself."""
+    content = _field(response, "content")
+    return [content if isinstance(content, str) else response]
