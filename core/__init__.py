@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stoker.core.arguments import hash_key
-from stoker.core.cached import CachedFunction, cached
+from stoker.core.arguments import generate_cache_key, hash_key
+from stoker.core.cached import cached
+from stoker.core.cached_function import CachedFunction, SyncCachedFunction
 from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
 from stoker.core.config import CacheConfig, load_config
+from stoker.core.default_cache import close_default_cache, get_default_cache, init_default_cache
 from stoker.core.errors import (
     ConfigError,
     EventError,
@@ -25,6 +27,7 @@ from stoker.core.loaders import Recipe, import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
+from stoker.core.on_write import invalidate_on_write
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.policy import Policy, WarmPolicy
 from stoker.core.responses import (
@@ -44,6 +47,8 @@ from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.serving import Reading
 from stoker.core.stats import CacheStats
 from stoker.core.stores import InMemoryCache, MemoryCache, MultiLayerCache, RedisCache
+from stoker.core.sync import SyncCacheManager
+from stoker.core.sync_view import SyncCache
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
 
@@ -93,6 +98,9 @@ __all__ = [
     "ResponseMetadata",
     "Scope",
     "StokerError",
+    "SyncCache",
+    "SyncCacheManager",
+    "SyncCachedFunction",
     "Tag",
     "Token",
     "Type",
@@ -100,10 +108,15 @@ __all__ = [
     "UsageError",
     "WarmPolicy",
     "cached",
+    "close_default_cache",
     "export_prometheus",
+    "generate_cache_key",
+    "get_default_cache",
     "glob_escape",
     "hash_key",
     "import_loaders",
+    "init_default_cache",
+    "invalidate_on_write",
     "load_config",
     "loader",
     "make_event",

@@ -2,7 +2,11 @@
 
 Different arguments never share a digest, and equal ones always do: by type and by how the value is written.
 `1`, `1.0`, `True` and `"1"` differ, as do list and tuple, `Decimal("1.0")` and `Decimal("1.00")`, and one
-instant in two time zones; sets and dicts don't depend on their order; NaN equals itself.
+instant in two time zones; sets and dicts don't depend on their order; NaN equals itself. An object of a class
+of one's own is told apart by its fields where it is a dataclass, a named tuple, a Struct or a model, else by
+what its method `__cache_key__` returns; without one it is refused. A class is told apart by its name.
+
+The digests are the same in every process and on every version of Python: tests/snapshots holds some.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import dataclasses
 import hashlib
 import inspect
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
@@ -23,6 +27,8 @@ import msgspec
 from pydantic import BaseModel
 
 from stoker.core.errors import UsageError
+from stoker.core.identity import name_of
+from stoker.core.keys import check_text
 
 #: Bytes of a digest.
 DIGEST_BYTES = 16
@@ -42,6 +48,7 @@ _FLAT = frozenset((str, int, bool, bytes, type(None), float))
 _AS_TEXT = (datetime, date, time, timedelta, Decimal, UUID, PurePath)
 
 _double = struct.Struct(">d")
+_NAN = _double.pack(float("nan"))
 
 
 class ArgumentDigest:
@@ -51,23 +58,40 @@ class ArgumentDigest:
         function: The function.
         params: The parameters that count; all where not given.
         ignored: Parameters that don't count.
+        prefix: What the digests are to begin with.
 
     Raises:
-        UsageError: A parameter that was named is none of the function's.
+        UsageError: A parameter that was named is none of the function's, or a text was given where several
+            names are expected.
     """
 
     def __init__(
-        self, function: Callable[..., Any], params: Iterable[str] | None = None, ignored: Iterable[str] = ()
+        self,
+        function: Callable[..., Any],
+        params: Iterable[str] | None = None,
+        ignored: Iterable[str] | None = None,
+        *,
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         self._signature = inspect.signature(function)
-        names = set(self._signature.parameters)
-        wanted = names if params is None else set(params)
-        for name in [*(params or ()), *ignored]:
-            if name not in names:
-                raise UsageError(f"{function.__qualname__} has no parameter {name!r}: {', '.join(names)}")
-        self._wanted = wanted - set(ignored)
-        self._name = function.__qualname__
+        self._name = getattr(function, "__qualname__", repr(function))
+        names = list(self._signature.parameters)
+        wanted = set(names if params is None else self._known("key_params", params))
+        self.params = tuple(sorted(wanted - set(self._known("ignore", ignored or ()))))
+        """The names of the parameters that count, sorted."""
         self._remembered: dict[Any, str] = {}
+
+    def _known(self, what: str, given: Iterable[str]) -> list[str]:
+        if isinstance(given, str):
+            raise UsageError(f"{what} are several names: write [{given!r}] for one")
+        known, found = self._signature.parameters, list(given)
+        for name in found:
+            if name not in known:
+                raise UsageError(
+                    f"{what}: {self._name} has no parameter {name!r}; it has: {', '.join(known)}"
+                )
+        return found
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the digest of a call.
@@ -76,9 +100,11 @@ class ArgumentDigest:
             UsageError: An argument can't be told from others.
             TypeError: The function can't be called so.
         """
-        # Types come first: arguments of others types are never compared.
+        # Types come first: arguments of other types are never compared.
         call = (
-            (*map(type, args), *args) if not kwargs else (*map(type, kwargs.values()), kwargs.items(), args)
+            (*map(type, args), *args)
+            if not kwargs
+            else (len(args), *map(type, args), *map(type, kwargs.values()), *kwargs, *kwargs.values(), *args)
         )
         try:
             return self._remembered[call]
@@ -87,23 +113,60 @@ class ArgumentDigest:
         except TypeError:  # a list or dict among them
             return self._digest(args, kwargs)
         found = self._digest(args, kwargs)
-        if not kwargs and _is_small(args):
+        if _is_small((*args, *kwargs.values()) if kwargs else args):
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[call] = found
         return found
 
-    def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def each(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, str]:
+        """Return a digest for each parameter of a call that counts.
+
+        Raises:
+            UsageError: An argument can't be told from others.
+            TypeError: The function can't be called so.
+        """
+        return {name: _digest_of([data]) for name, data in self._encoded(args, kwargs).items()}
+
+    def _digest(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
+        parts = [_text(name) + data for name, data in self._encoded(args, kwargs).items()]
+        return self._prefix + _digest_of(parts)
+
+    def _encoded(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, bytes]:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        parts: list[bytes] = []
-        for name, value in bound.arguments.items():
-            if name in self._wanted:
-                try:
-                    parts += [_text(name), encode_argument(value)]
-                except UsageError as error:
-                    raise UsageError(f"argument {name!r} of {self._name}: {error}") from None
-        return hashlib.sha256(b"".join(parts)).digest()[:DIGEST_BYTES].hex()
+        return {name: self._encode(name, bound.arguments[name]) for name in self.params}
+
+    def _encode(self, name: str, value: Any) -> bytes:
+        try:
+            return encode_argument(value)
+        except UsageError as error:
+            raise UsageError(f"argument {name!r} of {self._name}: {error}") from None
+
+
+def generate_cache_key(prefix: str, /, **arguments: Any) -> str:
+    """Return a key for arguments, `prefix:` and 32 hexadecimal digits: the same for equal ones in any order.
+
+    ```python
+    key = generate_cache_key("tasks", user_id=1, status="active")
+    assert key == generate_cache_key("tasks", status="active", user_id=1)
+    ```
+
+    Raises:
+        UsageError: The prefix is no text, or an argument can't be told from others.
+    """
+    check_text("a prefix", prefix)
+    parts: list[bytes] = []
+    for name in sorted(arguments):
+        try:
+            parts.append(_text(name) + encode_argument(arguments[name]))
+        except UsageError as error:
+            raise UsageError(f"argument {name!r} of a key of {prefix!r}: {error}") from None
+    return f"{prefix}:{_digest_of(parts)}"
+
+
+def _digest_of(parts: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(parts)).digest()[:DIGEST_BYTES].hex()
 
 
 def _is_small(args: tuple[Any, ...]) -> bool:
@@ -134,10 +197,10 @@ def encode_argument(value: Any, depth: int = MAX_DEPTH) -> bytes:
         case str() if type(value) is str:
             return _text(value)
         case int() if type(value) is int:
-            return b"i%d;" % value
+            return b"i%x;" % value
         case float() if type(value) is float:
-            return b"d" + (_double.pack(value + 0.0) if value == value else b"nan")  # noqa: PLR0124  it is NaN
-        case bytes():
+            return b"d" + (_double.pack(value + 0.0) if value == value else _NAN)  # noqa: PLR0124  it is NaN
+        case bytes() if type(value) is bytes:
             return b"b%d:%b" % (len(value), value)
         case _:
             return _encode_other(value, depth)
@@ -151,14 +214,34 @@ def _encode_other(value: Any, depth: int) -> bytes:
     if isinstance(value, Enum):
         return _named(value, [_text(value.name)])
     if isinstance(value, _AS_TEXT):
-        return _named(value, [_text(value.isoformat() if isinstance(value, date | time) else str(value))])
-    parts = _parts_of(value, depth - 1)
+        return _named(value, [_text(_text_of(value))])
+    if isinstance(value, type):
+        return _encode_class(cast("type[Any]", value))
+    try:
+        parts = _parts_of(value, depth - 1)
+    except AttributeError as error:  # a field that was never given a value
+        raise UsageError(str(error)) from None
     if parts is None:
         raise UsageError(
-            f"a {type(value).__qualname__} can't be part of a key: pass what identifies it, or leave it out "
-            "with key_params"
+            f"a {type(value).__qualname__} can't be part of a key: pass what identifies it, leave it out "
+            "with ignore or key_params, or give its class a method __cache_key__"
         )
     return parts
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, date | time):
+        return f"{value.isoformat()}[{getattr(getattr(value, 'tzinfo', None), 'key', '')}]"
+    return str(value).upper() if isinstance(value, Decimal) else str(value)  # 1e+9 is written in two ways
+
+
+def _encode_class(value: type[Any]) -> bytes:
+    if "<locals>" in value.__qualname__:
+        raise UsageError(
+            f"{value.__qualname__} was made by a function, and others may have its name: leave it out "
+            "with ignore or key_params"
+        )
+    return b"c" + _text(name_of(value))
 
 
 def _parts_of(value: Any, depth: int) -> bytes | None:
@@ -171,12 +254,16 @@ def _parts_of(value: Any, depth: int) -> bytes | None:
         return _named(value, sorted(encode_argument(item, depth) for item in value))
     if kind is dict:
         return _named(value, _pairs(value.items(), depth))
+    if hasattr(kind, "__cache_key__"):
+        return _named(value, [b"k", encode_argument(value.__cache_key__(), depth)])
     if isinstance(value, BaseModel):
         fields = [*kind.model_fields, *(value.model_extra or ())]
     elif isinstance(value, msgspec.Struct):
         fields = value.__struct_fields__
     elif dataclasses.is_dataclass(value):
         fields = [field.name for field in dataclasses.fields(value) if field.compare]
+    elif isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return _named(value, [encode_argument(item, depth) for item in cast("Any", value)])
     else:
         return None
     return _named(value, _pairs(((name, getattr(value, name)) for name in fields), depth))
@@ -192,10 +279,8 @@ def _text(value: str) -> bytes:
 
 
 def _named(value: Any, parts: Iterable[bytes]) -> bytes:
-    kind = cast("Any", type(value))
     found = list(parts)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    return b"o%b%d[%b]" % (_text(name), len(found), b"".join(found))
+    return b"o%b%d[%b]" % (_text(name_of(type(value))), len(found), b"".join(found))
 
 
 def hash_key(data: Any) -> str:

@@ -268,7 +268,8 @@ class Batches:
         if value is MISSING:
             return VOID
         counters = self._loads.counters(batch.cache_type)
-        tags = self._loads.tagging.tags_of(value, batch.tags, batch.cache_type, batch.name, counters)
+        tag = None if value is None else batch.tags
+        tags = self._loads.tagging.tags_of(value, tag, batch.cache_type, batch.name, counters)
         stored = tags is not None and await self._loads.store(
             batch.cache_type, key, value, tags, flight, ttl=batch.ttl
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from stoker.core.aliases import KeyedAliases
 from stoker.core.arguments import hash_key
@@ -12,6 +12,8 @@ from stoker.core.stats import CacheStats
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+D = TypeVar("D")
 
 _NOTHING: Any = object()
 
@@ -24,6 +26,22 @@ class CacheInterface(KeyedAliases, ABC):
 
     No method raises for trouble with the store: reads miss, writes answer False, counts answer 0.
     """
+
+    @overload
+    @abstractmethod
+    async def get(
+        self, key: str, default: None = None, *, into: type[T], track_stats: bool = True
+    ) -> T | None: ...
+
+    @overload
+    @abstractmethod
+    async def get(self, key: str, default: D, *, into: type[T], track_stats: bool = True) -> T | D: ...
+
+    @overload
+    @abstractmethod
+    async def get(
+        self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
+    ) -> Any: ...
 
     @abstractmethod
     async def get(self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True) -> Any:
@@ -76,6 +94,12 @@ class CacheInterface(KeyedAliases, ABC):
         """Say whether a key has a fresh value."""
         return await self.ttl(key) is not None
 
+    @overload
+    async def get_many(self, keys: Iterable[str], *, into: type[T]) -> dict[str, T]: ...
+
+    @overload
+    async def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]: ...
+
     async def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
         """Return the values of the keys that have one."""
         found = {key: await self.get(key, _NOTHING, into=into) for key in dict.fromkeys(keys)}
@@ -91,6 +115,13 @@ class CacheInterface(KeyedAliases, ABC):
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Forget keys; say how many entries went."""
         return sum([await self.delete(key) for key in dict.fromkeys(keys)])
+
+    async def clear_beginning(self, beginning: str) -> bool:  # noqa: ARG002
+        """Forget all keys that begin so; say whether that is acknowledged.
+
+        A store that doesn't say how forgets all of its keys.
+        """
+        return await self.clear()
 
     def hash_key(self, data: Any) -> str:
         """Return a key for data of any shape, a prompt with its options, say; equal data have one key.

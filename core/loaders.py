@@ -19,6 +19,7 @@ import msgspec
 from stoker.core.codec import check_decodable
 from stoker.core.conditional import NotModified
 from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
+from stoker.core.identity import name_of
 from stoker.core.keys import check_type_name
 from stoker.core.policy import check_ttl
 
@@ -42,6 +43,16 @@ class Loader(msgspec.Struct, frozen=True):
     cache_type: str
     tags: TagFunction | None
     ttl: float | None
+    call_tags: Callable[[Sequence[Any], Mapping[str, Any]], Iterable[str]] | None = None
+    """Gives further tags, of the arguments."""
+
+    def tags_for(self, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TagFunction | None:
+        """Return what gives the tags of a value that was loaded with these arguments, if it has some."""
+        # That there is no such thing has no tags of its own, but it was looked for with these arguments.
+        of_value, of_call = None if value is None else self.tags, self.call_tags
+        if of_call is None:
+            return of_value
+        return lambda value: [*(of_value(value) if of_value else ()), *of_call(args, kwargs)]
 
     @property
     def returns(self) -> Any:
@@ -110,7 +121,7 @@ _by_name: dict[str, Loader] = {}
 _by_function: dict[LoadFunction, Loader] = {}
 _returned: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
 _conditional: WeakKeyDictionary[FunctionType, bool] = WeakKeyDictionary()
-_undecodable: set[str] = set()
+_reported: set[str] = set()
 _AWAITABLES = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
 
 
@@ -137,19 +148,29 @@ def loader(
     if ttl is not None:
         check_ttl(ttl)
 
-    def register(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         if not inspect.iscoroutinefunction(function):
             raise UsageError(f"{function!r} is no `async def` function")
-        chosen = name or f"{function.__module__}.{function.__qualname__}"
+        chosen = name or name_of(function)
         known = _by_name.get(chosen)
         if known is not None and not _is_same(known.function, function):
             raise UsageError(f"two loaders are called {chosen!r}: give one of them another name")
-        _check_returned(chosen, function)
-        entry = Loader(chosen, function, cache_type, tags, ttl)
-        _by_name[chosen] = _by_function[function] = entry
+        register(Loader(chosen, function, cache_type, tags, ttl))
         return function
 
-    return register
+    return decorate
+
+
+def register(spec: Loader) -> Loader:
+    """Register a decorated function by its name; another one of the name goes.
+
+    Raises:
+        UsageError: It is annotated to return what can't be made from stored bytes.
+    """
+    check_type_name(spec.cache_type)
+    _check_returned(spec.name, spec.function)
+    _by_name[spec.name] = _by_function[spec.function] = spec
+    return spec
 
 
 def find(name: str) -> Loader:
@@ -207,10 +228,11 @@ def returned_by(function: LoadFunction) -> Any:
     try:
         returns = _resolve(plain)
         check_decodable(returns)
-    except (NameError, AttributeError, TypeError):
+    except (NameError, AttributeError, TypeError) as error:
         returns = Any  # an annotation that exists for type checkers only
+        _report(plain, "unresolved_annotation", f"{error}: hits are plain data; import it at run time, too")
     except UsageError as error:
-        _report_undecodable(plain, error)
+        _report(plain, "undecodable_type", str(error))
     _returned[plain] = returns
     return returns
 
@@ -257,6 +279,9 @@ def _plain_function(function: LoadFunction) -> FunctionType | None:
     """The `def` behind a function, a bound method or an object with an async `__call__`."""
     if isinstance(function, FunctionType):
         return function
+    wrapped = getattr(function, "__wrapped__", None)
+    if isinstance(wrapped, FunctionType | MethodType):  # an object that looks like a function
+        return _plain_function(wrapped)
     bound = function if isinstance(function, MethodType) else getattr(function, "__call__", None)  # noqa: B004
     found = getattr(bound, "__func__", None)
     return found if isinstance(found, FunctionType) else None
@@ -314,14 +339,9 @@ def _check_returned(name: str, function: LoadFunction) -> None:
         ) from None
 
 
-def _report_undecodable(function: FunctionType, error: UsageError) -> None:
+def _report(function: FunctionType, action: str, reason: str) -> None:
     """One line for each function that was written, not one for each that was made of it."""
-    name = f"{function.__module__}.{function.__qualname__}"
-    if name not in _undecodable:
-        _undecodable.add(name)
-        logger.warning(
-            "action=undecodable_type function=%s reason=%s",
-            name,
-            error,
-            extra={"action": "undecodable_type"},
-        )
+    name = name_of(function)
+    if name not in _reported:
+        _reported.add(name)
+        logger.warning("action=%s function=%s reason=%s", action, name, reason, extra={"action": action})

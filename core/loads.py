@@ -268,10 +268,9 @@ class Loads:
         if value is NOT_MODIFIED:
             value, tags = _kept(load, offered)
             counters.not_modified += 1
-        if tags is None or (spec is not None and spec.tags is not None):
-            tags = self.tagging.tags_of(
-                value, spec.tags if spec else None, load.cache_type, spec.name if spec else "", counters
-            )
+        tag = spec.tags_for(value, load.args, load.kwargs) if spec else None
+        if tags is None or tag is not None:
+            tags = self.tagging.tags_of(value, tag, load.cache_type, spec.name if spec else "", counters)
         stored = tags is not None and await self.store(
             load.cache_type, load.key, value, tags, flight, ttl=spec.ttl if spec else None
         )

@@ -9,13 +9,16 @@ None of it depends on being told that the connection is lost.
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
 from stoker.core.clock import boottime
 from stoker.core.codec import MISSING, UnstorableError, decode_payload, encode_value
+from stoker.core.counters import Counters, TypeCounters
 from stoker.core.entry import Entry
 from stoker.core.errors import EntryError
+from stoker.core.loaders import Recipe
 from stoker.core.log import Log
 from stoker.core.lookup import Lookup, State
 from stoker.core.memory_store import ENTRY_BYTES, MemoryStore
@@ -45,6 +48,7 @@ class Item:
         "bound",
         "checked",
         "copied",
+        "counters",
         "entry",
         "fresh_until",
         "into",
@@ -56,8 +60,12 @@ class Item:
         "version",
     )
 
-    def __init__(self, name: Name, entry: Entry, policy: Policy, checked: int) -> None:
+    def __init__(
+        self, name: Name, entry: Entry, policy: Policy, checked: int, counters: TypeCounters
+    ) -> None:
         self.name = name
+        self.counters = counters
+        """Its type's."""
         self.entry = replace(entry, payload=b"")
         """Its header alone: the entry itself may be shared by all who fetched it together."""
         self.payload = entry.payload
@@ -83,17 +91,38 @@ class Item:
 
 
 class MemoryTier:
-    """Entries of this process."""
+    """Entries of this process.
 
-    def __init__(self, log: Log, *, entries: int, max_bytes: int) -> None:
+    Args:
+        log: What entries are held against.
+        counters: Where hits are counted.
+        access: Where reads are noted, for the ranking of keys.
+        entries: At most so many entries are kept.
+        max_bytes: At most so many bytes.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        counters: Counters,
+        access: deque[tuple[str, str, Recipe | None]],
+        *,
+        entries: int,
+        max_bytes: int,
+    ) -> None:
         self._log = log
+        self._counters = counters
+        self._access = access
         self.store = MemoryStore[Name, Item](entries, max_bytes)
         self._slots = self.store.slots
         self._several: set[str] = set()
         """Types of which values were made into more than one thing: of these, payloads are kept."""
 
     def hit(self, cache_type: str, key: str, into: Any) -> Any:
-        """Return the value of an entry that may be served within its bound; `MISSING` where there is none."""
+        """Return the value of an entry that may be served within its bound; `MISSING` where there is none.
+
+        What is served is counted here, as the caller's hit and as the tier's.
+        """
         slot = self._slots.get((cache_type, key))
         if slot is None:
             return MISSING
@@ -105,9 +134,13 @@ class MemoryTier:
             return MISSING
         if item.version != log.version and not self._found_alive(item):
             return MISSING
-        if item.into is into or item.into is AS_GIVEN:
-            return item.value
-        return self.value_of(item, into)
+        value = item.value if item.into is into or item.into is AS_GIVEN else self.value_of(item, into)
+        if value is not MISSING:
+            counters = item.counters
+            counters.hits += 1
+            counters.memory_hits += 1
+            self._access.append((cache_type, key, None))
+        return value
 
     def look_up(self, cache_type: str, key: str) -> Lookup | None:
         """Return an entry that may be served within its bound."""
@@ -225,7 +258,7 @@ class MemoryTier:
             given: The value itself, where it is to be kept as it is.
             copied: The position of this process's own record that dropped all older copies.
         """
-        item = Item((cache_type, key), entry, policy, checked)
+        item = Item((cache_type, key), entry, policy, checked, self._counters.of(cache_type))
         item.copied = copied
         if given is not MISSING:
             item.value, item.into, item.payload = given, AS_GIVEN, b""
@@ -258,7 +291,7 @@ class MemoryTier:
             self.store.remove(item.name)
             return
         held.fresh_until_ms = fresh_until_ms
-        fresh = Item(item.name, held, item.policy, item.checked)
+        fresh = Item(item.name, held, item.policy, item.checked, item.counters)
         item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
         self.store.expire_at(item.name, item.kept_until)
 

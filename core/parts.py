@@ -72,7 +72,9 @@ class Parts:
         self.tier = RedisTier(self.link, self.log, self.keys)
         commits = make_commits(self.link, self.log, self.keys)
         bounds = self.config.memory
-        self.memory = MemoryTier(self.log, entries=bounds.entries, max_bytes=bounds.bytes)
+        self.memory = MemoryTier(
+            self.log, self.counters, self.access, entries=bounds.entries, max_bytes=bounds.bytes
+        )
         vouching = Vouching(self.link, self.log, self.keys, commits)
         self.storage = Storage(
             self.config, self.log, self.memory, self.tier, commits, vouching, self.counters

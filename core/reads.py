@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from stoker.core.batches import Batch
 from stoker.core.codec import MISSING
@@ -25,6 +25,8 @@ from stoker.core.serving import Reading
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+D = TypeVar("D")
 
 #: What is looked up without being counted is counted here.
 _UNCOUNTED = TypeCounters()
@@ -32,6 +34,19 @@ _UNCOUNTED = TypeCounters()
 
 class Reads(Parts):
     """What a `CacheManager` can be asked for."""
+
+    @overload
+    def get(
+        self, cache_type: str, key: str, default: None = None, *, into: type[T]
+    ) -> Coroutine[Any, Any, T | None]: ...
+
+    @overload
+    def get(self, cache_type: str, key: str, default: D, *, into: type[T]) -> Coroutine[Any, Any, T | D]: ...
+
+    @overload
+    def get(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+    ) -> Coroutine[Any, Any, Any]: ...
 
     # No `async def`: see `marks`.
     def get(
@@ -55,10 +70,6 @@ class Reads(Parts):
                 check_key(key)  # what can't be hashed is no key
                 raise
             if value is not MISSING:
-                counters = self.counters.of(cache_type)
-                counters.hits += 1
-                counters.memory_hits += 1
-                self.access.append((cache_type, key, None))
                 return _given(value)
         return self._get(marks_here(), cache_type, key, default, into)
 
@@ -102,6 +113,16 @@ class Reads(Parts):
         born = await self.log.birth(policy.settle) if policy.settle else self.log.seen
         marks.leave(self._owner, cache_type, key, self.log.epoch, born)
         return default
+
+    @overload
+    def get_many(
+        self, cache_type: str, keys: Iterable[str], *, into: type[T]
+    ) -> Coroutine[Any, Any, dict[str, T]]: ...
+
+    @overload
+    def get_many(
+        self, cache_type: str, keys: Iterable[str], *, into: Any = Any
+    ) -> Coroutine[Any, Any, dict[str, Any]]: ...
 
     def get_many(
         self, cache_type: str, keys: Iterable[str], *, into: Any = Any

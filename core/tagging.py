@@ -30,7 +30,7 @@ class Tagging:
         counters: TypeCounters,
     ) -> tuple[bytes, ...] | None:
         """The value's tags; None when they can't be told: then it is returned, and not stored."""
-        if function is None or value is None:
+        if function is None:
             return ()
         try:
             return encode_tags(function(value))

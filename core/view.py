@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+D = TypeVar("D")
 
 #: Between a namespace and the keys in it.
 SEPARATOR = ":"
@@ -70,6 +72,21 @@ class Cache(ViewAliases, CacheInterface):
             raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
         return [self.key(key) for key in keys]
 
+    @overload
+    def get(
+        self, key: str, default: None = None, *, into: type[T], track_stats: bool = True
+    ) -> Coroutine[Any, Any, T | None]: ...
+
+    @overload
+    def get(
+        self, key: str, default: D, *, into: type[T], track_stats: bool = True
+    ) -> Coroutine[Any, Any, T | D]: ...
+
+    @overload
+    def get(
+        self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
+    ) -> Coroutine[Any, Any, Any]: ...
+
     # Not `async def`, these and `set`: see `marks`.
     def get(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
@@ -81,6 +98,12 @@ class Cache(ViewAliases, CacheInterface):
         if not track_stats:
             return self.manager.get_uncounted(self.cache_type, self.key(key), default, into=into)
         return self.manager.get(self.cache_type, self.key(key), default, into=into)
+
+    @overload
+    def get_many(self, keys: Iterable[str], *, into: type[T]) -> Coroutine[Any, Any, dict[str, T]]: ...
+
+    @overload
+    def get_many(self, keys: Iterable[str], *, into: Any = Any) -> Coroutine[Any, Any, dict[str, Any]]: ...
 
     def get_many(self, keys: Iterable[str], *, into: Any = Any) -> Coroutine[Any, Any, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the values of the keys that have one; see `CacheManager.get_many`."""
@@ -195,6 +218,10 @@ class Cache(ViewAliases, CacheInterface):
         return await self.manager.invalidate(
             Pattern(self.cache_type, self._pattern(glob_escape(beginning) + "*"))
         )
+
+    async def clear_beginning(self, beginning: str) -> bool:
+        """Invalidate all keys of the view that begin so; say whether that is acknowledged."""
+        return (await self.invalidate_keys(beginning)).acknowledged
 
     def _pattern(self, pattern: str) -> str:
         check_text("a pattern", pattern)

@@ -13,15 +13,14 @@ from celery import Task
 from celery.exceptions import Reject, Retry
 
 from stoker.core import CacheConfig, CacheManager
+from stoker.core.home import Home
 from stoker.core.loaders import import_loaders
-from stoker.tasks.loop import LoopThread
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How long closing the cache may take, in seconds, and how much of it loads under way have to end.
-CLOSE_SECONDS = 2.0
+#: How long loads under way have to end when the cache is closed, in seconds.
 LOADS_END_SECONDS = 1.0
 
 
@@ -33,26 +32,19 @@ class Runtime:
 
     def __init__(self, config: CacheConfig, *, process: str | None = None) -> None:
         self.config = config
-        self.loop = LoopThread()
         self._name = process
-        self._manager: CacheManager | None = None
-        self._connecting: asyncio.Lock | None = None
-        self._home: asyncio.AbstractEventLoop | None = None
+        self._home = Home(self._make)
+        self.loop = self._home.loop
         self._bodies: set[asyncio.Task[Any]] = set()
         self._leaving = False
 
+    def _make(self) -> CacheManager:
+        import_loaders(self.config.loaders)
+        return CacheManager(self.config, process=self._name)
+
     async def manager(self) -> CacheManager:
         """Return the connected cache of this process. Runs on the loop."""
-        loop = asyncio.get_running_loop()
-        if self._home is not loop or self._connecting is None:  # first use, or a forked child's own loop
-            self._home, self._connecting, self._manager = loop, asyncio.Lock(), None
-        async with self._connecting:
-            if self._manager is None:
-                import_loaders(self.config.loaders)
-                manager = CacheManager(self.config, process=self._name)
-                await manager.connect()
-                self._manager = manager
-            return self._manager
+        return await self._home.manager()
 
     async def body(self, coroutine: Coroutine[Any, Any, T], limit: float | None) -> T:
         """Run a task's body for at most `limit` seconds (`None`: without limit); cancelled by `leave`."""
@@ -82,21 +74,7 @@ class Runtime:
 
     def stop(self) -> None:
         """Close the cache and stop the loop."""
-        if not self.loop.running:
-            return
-        try:
-            self.loop.run(self._close(), CLOSE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - a server that is gone must not keep the process from ending
-            logger.warning(
-                "action=cache_close_failed error=%r", error, extra={"action": "cache_close_failed"}
-            )
-        finally:
-            self.loop.stop()
-
-    async def _close(self) -> None:
-        manager, self._manager = self._manager, None
-        if manager is not None and self._home is asyncio.get_running_loop():
-            await manager.close(LOADS_END_SECONDS)
+        self._home.close(LOADS_END_SECONDS)
 
 
 def bind_runtime(app: Any, runtime: Runtime) -> None:

@@ -76,6 +76,12 @@ def test_compressed_answers_are_about_as_small_as_by_zlib() -> None:
         assert methods["zlib 6"]["bytes_to_zlib_6"] == 1
 
 
+def test_calls_of_threads_are_measured_beside_the_bare_client() -> None:
+    document = measure("sync_calls", "--rounds", "1", "--calls", "20", "--threads", "2")
+    names = ("redis-py, get", "get", "get, in memory", "decorated, in memory")
+    assert all(document[name]["microseconds"] > 0 for name in names)
+
+
 def test_no_stale_read_is_found() -> None:
     document = measure(
         "freshness", "--only", "delete / redis / same", "--only", "tag / both / other",

@@ -258,11 +258,11 @@ async def test_what_can_not_be_used_is_refused_by_name(redis_server: RedisServer
             lambda: cache.set("page", "k", 1, tags=None),  # type: ignore[arg-type]  # pyright: ignore
             lambda: cache.set_many("page", ["k"]),  # type: ignore[arg-type]  # pyright: ignore
             lambda: cache.get_many("page", "abc"),
-            lambda: cache.get_many("page", 5),  # type: ignore[arg-type]  # pyright: ignore
-            lambda: cache.get("near", ["k"]),  # type: ignore[arg-type]  # pyright: ignore
+            lambda: cache.get_many("page", 5),  # type: ignore[call-overload]  # pyright: ignore
+            lambda: cache.get("near", ["k"]),  # type: ignore[call-overload]  # pyright: ignore
             lambda: cache.expire("page", "k", None),  # type: ignore[arg-type]  # pyright: ignore
             lambda: cache.invalidate(Key("page", "k"), reason="x" * 4_097),
-            lambda: view.get(5),  # type: ignore[arg-type]  # pyright: ignore
+            lambda: view.get(5),  # type: ignore[call-overload]  # pyright: ignore
             lambda: view.get_many("abc"),
             lambda: view.set_many(["k"]),  # type: ignore[arg-type]  # pyright: ignore
         ):

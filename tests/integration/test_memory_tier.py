@@ -272,7 +272,7 @@ async def test_a_lost_log_ends_what_memory_holds(own_redis_server: RedisServer) 
 
 async def test_memory_stays_within_its_bounds(redis_server: RedisServer, prefix: str) -> None:
     cache = manager(redis_server, prefix)
-    cache.memory = type(cache.memory)(cache.log, entries=50, max_bytes=1 << 20)
+    cache.memory = type(cache.memory)(cache.log, cache.counters, cache.access, entries=50, max_bytes=1 << 20)
     cache.storage._memory = cache.memory
     async with cache:
         for n in range(200):

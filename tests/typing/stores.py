@@ -50,7 +50,7 @@ async def stores(cache: RedisCache, manager: CacheManager) -> None:
     assert_type(await cache.disconnect(), None)
     assert_type(cache.hash_key({"model": "m"}), str)
     await cache.get_or_set("k", load, "five")  # type: ignore[arg-type]  # pyright: ignore
-    await cache.get(5)  # type: ignore[arg-type]  # pyright: ignore
+    await cache.get(5)  # type: ignore[call-overload]  # pyright: ignore
     async with MultiLayerCache() as both:
         assert_type(both, MultiLayerCache)
     async with InMemoryCache() as memory:
