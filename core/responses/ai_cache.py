@@ -192,7 +192,8 @@ class AIResponseCache(MonitoredCache):
             manager = self._standby.manager
         manager.access.append((self.cache_type, needed.key, None))
         began, counters = time.perf_counter(), manager.counters.of(self.cache_type)
-        reading = await manager.serving.read(needed, manager.policy(self.cache_type), counters)
+        with self._watching_compression():
+            reading = await manager.serving.read(needed, manager.policy(self.cache_type), counters)
         if reading.outcome == "miss" and manager is self.manager:
             self.performance_monitor.record_miss()
         elif manager is self.manager:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Unpack
 
 from stoker.core.compression import compressing
@@ -120,11 +121,9 @@ class MonitoredCache(MultiLayerCache):
         length: int = 0,
         conditional: bool = False,
     ) -> bool:
-        began, observed = time.perf_counter(), compressing.set(self.performance_monitor.record_compression)
-        try:
+        began = time.perf_counter()
+        with self._watching_compression():
             stored = await storing
-        finally:
-            compressing.reset(observed)
         if self._is_away() and not conditional:
             stored = await self._standby.set(key, value, ttl, tags) or stored
         self.performance_monitor.record_operation("set", time.perf_counter() - began, length=length)
@@ -161,12 +160,18 @@ class MonitoredCache(MultiLayerCache):
         self.performance_monitor.record_operation("delete", time.perf_counter() - began)
         return gone
 
+    @contextmanager
+    def _watching_compression(self) -> Generator[None]:
+        """Have the monitor told of what is compressed within, also by loads that begin there."""
+        observed = compressing.set(self.performance_monitor.record_compression)
+        try:
+            yield
+        finally:
+            compressing.reset(observed)
+
     def _is_away(self) -> bool:
-        """Whether the server is away; if it is back, what stood in for it goes."""
-        away = not self.manager.link.ready
-        if not away:
-            self._standby.end()
-        return away
+        """Whether the server is away."""
+        return self._standby.is_needed(self.manager.link)
 
     async def clear(self) -> bool:
         """Invalidate all, and give its memory back; say whether that is acknowledged."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from stoker.core.config import CacheConfig
+from stoker.core.link import Link
 from stoker.core.manager import CacheManager
 from stoker.core.scopes import Scope
 from stoker.core.view import Cache
@@ -26,6 +27,16 @@ class Standby:
         redis = config.redis.model_copy(update={"enabled": False})
         self.manager = CacheManager(config.model_copy(update={"redis": redis}), recording=False)
         self.view = Cache(self.manager, cache_type, namespace)
+        self._outage: tuple[int, int] | None = None
+        """Tells one outage from the next; None while the server is there."""
+
+    def is_needed(self, link: Link) -> bool:
+        """Whether the server is away; if it was there since the last look, all that is held goes."""
+        outage = None if link.ready else (link.connections, link.timeouts)
+        if outage != self._outage:
+            self._outage = outage
+            self.end()
+        return outage is not None
 
     @property
     def is_empty(self) -> bool:
@@ -46,6 +57,6 @@ class Standby:
             await self.manager.invalidate(*scopes)
 
     def end(self) -> None:
-        """The server is back: forget all."""
+        """Forget all."""
         if not self.is_empty:
             self.manager.memory.store.clear()

@@ -18,7 +18,7 @@ from stoker.core.loads import Load, flight_here
 from stoker.core.manager import CacheManager
 from stoker.core.responses.models import ResponseMetadata
 from stoker.core.responses.stored import Stored
-from stoker.core.responses.streams import Reader, Stream, StreamTooLargeError
+from stoker.core.responses.streams import Stream, StreamTooLargeError
 from stoker.core.serving import Reading
 
 
@@ -86,22 +86,22 @@ class Streaming:
         if live is not None and await self._may_follow(live, needed.key, encode_tags(tags)):
             counters.misses += 1
             counters.loads_joined += 1
-            stream, reading = live, None
-        else:
-            stream = Stream[Any](self._policy.max_entry)
-            needed = replace(needed, args=(*needed.args, stream))
-            reading = asyncio.create_task(self._manager.serving.read(needed, self._policy, counters))
-            reading.add_done_callback(_look_at_its_error)
-        try:
-            with stream.joined() as reader:
-                async with contextlib.aclosing(_chunks(stream, reader, reading, needed, chunks_of)) as chunks:
+            with live.joined() as reader:
+                async with contextlib.aclosing(live.read(reader)) as chunks:
                     async for chunk in chunks:
                         yield chunk
-            if reading is not None:
-                await asyncio.wait([reading])  # it is stored, if it could be
+            return
+        stream = Stream[Any](self._policy.max_entry)
+        needed = replace(needed, args=(*needed.args, stream))
+        reading = asyncio.create_task(self._manager.serving.read(needed, self._policy, counters))
+        reading.add_done_callback(_look_at_its_error)
+        try:
+            async with contextlib.aclosing(_chunks(stream, reading, needed, chunks_of)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            await asyncio.wait([reading])  # it is stored, if it could be
         finally:
-            if reading is not None:
-                reading.cancel()  # the load itself goes on
+            reading.cancel()  # the load itself goes on
 
     async def _may_follow(self, stream: Stream[Any], key: str, tags: tuple[bytes, ...]) -> bool:
         """Whether a stream under way may serve who asks now: as a load is joined, but before it has ended."""
@@ -116,28 +116,27 @@ class Streaming:
 
 async def _chunks(
     stream: Stream[Any],
-    reader: Reader,
-    reading: asyncio.Task[Reading[Any]] | None,
+    reading: asyncio.Task[Reading[Any]],
     needed: Load,
     chunks_of: Callable[[Any], Iterable[Any]],
 ) -> AsyncGenerator[Any]:
-    """Yield what a stream gives once it begins, or what a reading has found that needed none."""
-    if reading is not None:
+    """Yield what a stream gives if it begins, or what its reading has found that needed none."""
+    with stream.joined() as reader:
         waiting: set[asyncio.Future[Any]] = {reading, stream.begun}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    if stream.begun.done():
-        given = False
-        try:
-            async with contextlib.aclosing(stream.read(reader)) as chunks:
-                async for chunk in chunks:
-                    given = True
-                    yield chunk
-        except Exception:
-            if given or reading is None:
-                raise
-        else:
-            return
-    assert reading is not None  # noqa: S101  else the stream has begun
+        if stream.begun.done():
+            given = False
+            try:
+                async with contextlib.aclosing(stream.read(reader)) as chunks:
+                    async for chunk in chunks:
+                        given = True
+                        yield chunk
+            except Exception:
+                if given:
+                    raise
+            else:
+                return
+    # Nothing was given: the answer is what the reading says, be it an error or something older.
     try:
         stored = (await reading).value
     except StreamTooLargeError:

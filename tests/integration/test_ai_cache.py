@@ -200,6 +200,18 @@ async def test_large_results_are_compressed_and_told_to_the_monitor(
     client.close()
 
 
+async def test_what_is_made_for_all_is_compressed_and_told_too(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async def generate() -> str:
+        return "the same words again and again " * 100
+
+    async with make(redis_server, prefix) as cache:
+        for _ in range(3):
+            await cache.get_or_generate(TEXT, "summarize", {}, generate)
+        assert cache.get_performance_summary().compression.count == 1
+
+
 async def test_all_that_an_operation_made_dies_with_one_command(
     redis_server: RedisServer, prefix: str
 ) -> None:

@@ -105,3 +105,35 @@ async def test_what_stood_in_for_the_server_goes_when_it_is_back(own_redis_serve
             "results are stored again, once what was told meanwhile has been appended",
         )
         assert await cache.get_cached_response(TEXT, "summarize", {}) == "after"
+
+
+async def test_what_stood_in_does_not_outlive_a_server_that_was_back_in_between(
+    own_redis_server: RedisServer,
+) -> None:
+    """Nobody asked this cache meanwhile; but others may have invalidated."""
+    config = CacheConfig(redis={"url": own_redis_server.url, "timeout": 5.0})
+    async with AIResponseCache(config=config) as cache:
+        link = cache.manager.link
+        own_redis_server.kill()
+        await eventually(lambda: not link.ready, "the server is seen to be away")
+        assert await cache.cache_response(TEXT, "summarize", {}, "from the first outage")
+        own_redis_server.start()
+        await eventually(lambda: link.ready, "the server is back")
+        own_redis_server.kill()
+        await eventually(lambda: not link.ready, "the server is away again")
+
+        assert await cache.get_cached_response(TEXT, "summarize", {}) is None
+
+
+async def test_a_server_that_freezes_is_away_too(own_redis_server: RedisServer) -> None:
+    config = CacheConfig(redis={"url": own_redis_server.url, "timeout": 0.2})
+    async with AIResponseCache(config=config) as cache:
+        own_redis_server.freeze()
+        try:
+            assert await cache.get_cached_response(TEXT, "qa", {}) is None
+            assert await cache.cache_response(TEXT, "qa", {}, SUMMARY)
+            assert await cache.get_cached_response(TEXT, "qa", {}) == SUMMARY
+        finally:
+            own_redis_server.thaw()
+        await eventually(lambda: cache.manager.link.ready, "it answers again")
+        assert await cache.get_cached_response(TEXT, "summarize", {}) is None

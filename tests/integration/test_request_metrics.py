@@ -163,6 +163,13 @@ async def test_they_are_bounded_in_number_and_time(
     client.close()
 
 
+async def test_a_call_is_recorded_with_one_write(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix) as manager:
+        before = manager.link.writes
+        await RequestMetrics(manager).record("a", "p", 1)
+        assert manager.link.writes == before + 1
+
+
 async def test_the_ttl_is_configured(redis_server: RedisServer, prefix: str) -> None:
     assert CacheConfig().request_metrics_ttl == 86400
     assert load_config(CacheConfig, None, {"CACHE_METRICS_TTL": "3h"}).value.request_metrics_ttl == 10_800
