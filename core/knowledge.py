@@ -10,6 +10,7 @@ from typing import Any
 from stoker.core.ages import Ages
 from stoker.core.appending import Receipt
 from stoker.core.check import Check
+from stoker.core.clock import boottime
 from stoker.core.errors import StokerError
 from stoker.core.history import History
 from stoker.core.kept import Append, KeptInvalidations, Notes
@@ -42,7 +43,7 @@ class Log(ABC):
             very version still is.
         proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
             was acknowledged before is known. `-inf` while nothing is proved in this epoch.
-        last_proved: The same, whatever became of the log since.
+        last_proved: The same, whatever became of the log since; where it was never asked, when it was first tried.
     """
 
     def __init__(self, append: Append, ready: Callable[[], Awaitable[None]]) -> None:
@@ -59,6 +60,11 @@ class Log(ABC):
         self._epoch = 0
         self._known = False
         self._traces: OrderedDict[int, str] = OrderedDict()
+
+    def miss(self) -> None:
+        """The server can't be reached: where it never was, the outage begins now."""
+        if self.last_proved == NEVER:
+            self.last_proved = boottime()
 
     # -- what is known ----------------------------------------------------------------------------
 

@@ -121,6 +121,8 @@ class Parts:
     async def _connect(self) -> bool:
         self.log.kept.open()
         reached = await self.link.connect()
+        if not reached:
+            self.log.miss()
         if isinstance(self.log, InvalidationLog) and self.log.unfit and not self.read_only:
             await self.close(0)
             raise ConfigError(self.log.unfit)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from stoker.core.clock import boottime
 from stoker.core.codec import MISSING, UnstorableError, encode_value
 from stoker.core.commits import ALWAYS, HEAD, Commit, Commits
 from stoker.core.config import CacheConfig
@@ -308,7 +309,7 @@ class Storage(Finding):
         if not entry.epoch:
             # The server is away. What was loaded since is good for as long as `on_outage` says, unless the
             # process has seen another log meanwhile.
-            if log.epoch or log.seen != entry.born or not policy.outage_seconds:
+            if log.epoch or log.seen != entry.born or boottime() - log.last_proved > policy.outage_seconds:
                 return False
             entry.epoch = log.last_epoch
         given = MISSING if policy.in_redis or policy.memory_copies else value
