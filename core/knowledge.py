@@ -43,7 +43,8 @@ class Log(ABC):
             very version still is.
         proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
             was acknowledged before is known. `-inf` while nothing is proved in this epoch.
-        last_proved: The same, whatever became of the log since; where it was never asked, when it was first tried.
+        last_proved: The same, whatever became of the log since; where it was never reached, when that was first
+            tried.
     """
 
     def __init__(self, append: Append, ready: Callable[[], Awaitable[None]]) -> None:
