@@ -71,7 +71,7 @@ class ManagerAnswering:
 
     async def read(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: D102
         spec, manager = self._spec, self.manager
-        manager.access.append((spec.cache_type, key, Recipe(spec.name, args, kwargs)))
+        manager.access.append((spec.cache_type, key, Recipe.of(spec.name, args, kwargs)))
         needed = Load(spec.cache_type, key, spec.function, args, kwargs, spec)
         return (await manager.serving.read(needed, self._policy, self._counters)).value
 

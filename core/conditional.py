@@ -60,6 +60,13 @@ class Offer:
             self._known, self._found = True, self._find()
         return self._found
 
+    def end(self) -> None:
+        """The load has ended: nothing is offered any more, nor held by timers that its task has left."""
+        self._known, self._found, self._find = True, None, _nothing
+
+
+def _nothing() -> None: ...
+
 
 _offer: ContextVar[Offer | None] = ContextVar("stoker_previous", default=None)
 

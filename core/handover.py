@@ -66,7 +66,8 @@ class Call(Generic[T]):
             self._unused()
             return
         try:
-            self._task = self._loop.create_task(self._make())
+            make, self._make = self._make, _made
+            self._task = self._loop.create_task(make())
         except BaseException as error:  # noqa: BLE001  it is raised where it belongs
             self._error = error
             self._inbox.put(None)
@@ -93,6 +94,7 @@ class Call(Generic[T]):
         task = self._task
         if task is None or not task.done() or task.cancelled():
             raise concurrent.futures.CancelledError
+        self._task = None  # timers that it has left hold its context for a while, and so this call
         return task.result()
 
     def _next(self, end: float | None) -> Callable[[], None] | None:
@@ -153,6 +155,10 @@ class Call(Generic[T]):
             return
         if not done.done():
             _do(context, work, self._loop, done)
+
+
+def _made() -> Any:
+    raise AssertionError("a coroutine is made once")
 
 
 def _do(

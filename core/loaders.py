@@ -94,6 +94,14 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
         return data
 
     @classmethod
+    def of(cls, loader: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe | None:
+        """Return the recipe of a call; None where an argument could not be stored.
+
+        Such arguments, a request or a session, are not held for longer than their call.
+        """
+        return cls(loader, args, kwargs) if all(map(_is_plain, (*args, *kwargs.values()))) else None
+
+    @classmethod
     def unpack(cls, data: bytes) -> Recipe:
         """Read the stored form.
 

@@ -257,6 +257,7 @@ class Loads:
                 value = await load.function(*load.args, **load.kwargs)
         except Exception as error:  # somebody else's function: counted, and raised again
             counters.load_failures += 1
+            offered.end()
             self.failing.failed(load.name, policy.fail_safe_throttle)
             if load.behind:
                 self.failing.swallowed(load.cache_type, error, policy.fail_safe_throttle)
@@ -268,6 +269,7 @@ class Loads:
         if value is NOT_MODIFIED:
             value, tags = _kept(load, offered)
             counters.not_modified += 1
+        offered.end()
         tag = spec.tags_for(value, load.args, load.kwargs) if spec else None
         if tags is None or tag is not None:
             tags = self.tagging.tags_of(value, tag, load.cache_type, spec.name if spec else "", counters)

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from stoker.core.conditional import NotModified
 from stoker.core.config import CacheConfig
@@ -25,6 +25,9 @@ from stoker.core.marks import marks_here
 from stoker.core.serving import Reading
 from stoker.core.sync_view import SyncCache
 from stoker.core.write_through import WriteThrough
+
+if TYPE_CHECKING:
+    from stoker.core.cache_metrics import CacheMetrics
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,13 +58,21 @@ class SyncCacheManager(Face):
         config: Where the server is, and what the cache types are.
         process: Names this process in metrics; host and process id where not given.
         recording: Whether this process's reads count towards hot keys and hit rates.
+        metrics: Where Prometheus finds what it did.
     """
 
     def __init__(
-        self, config: CacheConfig | None = None, *, process: str | None = None, recording: bool = True
+        self,
+        config: CacheConfig | None = None,
+        *,
+        process: str | None = None,
+        recording: bool = True,
+        metrics: CacheMetrics | None = None,
     ) -> None:
         self.config = config or CacheConfig()
-        self._home = Home(lambda: CacheManager(self.config, process=process, recording=recording))
+        self._home = Home(
+            lambda: CacheManager(self.config, process=process, recording=recording, metrics=metrics)
+        )
         _open_faces.add(self)
 
     # -- its life ---------------------------------------------------------------------------------

@@ -352,23 +352,3 @@ async def test_a_cached_function_can_be_a_loader_and_be_cached_again(
         assert await cache.get_or_load("page", "k", load, 1) == (1, "x")
         assert calls == 1
         await close_default_cache()
-
-
-async def test_a_hit_in_memory_is_counted_once_and_noted(redis_server: RedisServer, prefix: str) -> None:
-    tiers = ["memory", "redis"]
-    async with make_manager(redis_server, prefix, recording=True, page={"tiers": tiers}) as cache:
-
-        @cached(cache, "near", cache_type="page")
-        async def load(n: int) -> int:
-            return n
-
-        await load(1)
-        await load(1)  # from the server, into memory
-        before, noted = cache.counters.of("page").as_dict(), len(cache.access)
-        assert [await load(1), await cache.get("page", load.key(1), into=int)] == [1, 1]
-        after = cache.counters.of("page").as_dict()
-        assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {
-            "hits": 2,
-            "memory_hits": 2,
-        }
-        assert len(cache.access) == noted + 2

@@ -113,8 +113,9 @@ async def test_a_write_that_is_cancelled_clears_too(redis_server: RedisServer, p
 
 
 @TIERS
+@pytest.mark.parametrize("key_params", [None, ["user_id"]])
 async def test_a_load_that_began_before_the_write_is_not_served_after_it(
-    redis_server: RedisServer, prefix: str, tiers: list[str]
+    redis_server: RedisServer, prefix: str, tiers: list[str], key_params: list[str] | None
 ) -> None:
     async with make_manager(redis_server, prefix, page={"tiers": tiers}) as cache:
         rows, began, go_on = {1: "old"}, asyncio.Event(), asyncio.Event()
@@ -126,7 +127,7 @@ async def test_a_load_that_began_before_the_write_is_not_served_after_it(
             await go_on.wait()
             return found
 
-        @invalidate_on_write(cache, "users", cache_type="page")
+        @invalidate_on_write(cache, "users", cache_type="page", key_params=key_params)
         async def write(user_id: int) -> None:
             rows[user_id] = "new"
 
@@ -135,6 +136,7 @@ async def test_a_load_that_began_before_the_write_is_not_served_after_it(
         await write(1)
         go_on.set()
         assert await slow == "old"
+        assert await get_user(1) == "new"
         assert await get_user(1) == "new"
 
 

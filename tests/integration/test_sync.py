@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from stoker.core import (
+    CacheMetrics,
     Key,
     SyncCacheManager,
     Tag,
@@ -175,6 +177,19 @@ def test_closed_it_opens_again_at_the_next_use(redis_server: RedisServer, prefix
     assert not face._home.loop.running
     assert face.get("page", "k") == 1
     face.close()
+
+
+def test_prometheus_sees_what_it_did(redis_server: RedisServer, prefix: str) -> None:
+    registry = CollectorRegistry()
+    face = SyncCacheManager(
+        make_config(redis_server, prefix, page={}), metrics=CacheMetrics(registry=registry)
+    )
+    with face:
+        face.get_or_load("page", "k", lambda: 1)
+        face.get_or_load("page", "k", lambda: 1)
+    labels = {"cache_type": "page"}
+    assert registry.get_sample_value("cache_hits_total", labels) == 1
+    assert registry.get_sample_value("cache_misses_total", labels) == 1
 
 
 def test_without_a_server_it_misses_and_loads(redis_server: RedisServer, prefix: str) -> None:
