@@ -43,7 +43,7 @@ class Log(ABC):
             very version still is.
         proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
             was acknowledged before is known. `-inf` while nothing is proved in this epoch.
-        last_proved: The same, whatever became of the log since; where it was never reached, when that was first
+        last_proved: The same, whatever became of the log since; where it was never reached, when it was first
             tried.
     """
 
