@@ -23,13 +23,14 @@ from stoker.core.errors import (
 from stoker.core.events import Event, make_event, publish
 from stoker.core.interface import CacheInterface
 from stoker.core.keys import glob_escape
-from stoker.core.loaders import Recipe, import_loaders, loader
+from stoker.core.loaders import import_loaders, loader
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
 from stoker.core.on_write import invalidate_on_write
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.policy import Policy, WarmPolicy
+from stoker.core.recipe import Recipe
 from stoker.core.responses import (
     AIResponseCache,
     ChatMessage,

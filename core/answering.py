@@ -10,10 +10,11 @@ from stoker.core.conditional import NOT_MODIFIED
 from stoker.core.counters import TypeCounters
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
-from stoker.core.loaders import Loader, Recipe, returned_by
+from stoker.core.loaders import Loader, returned_by
 from stoker.core.loads import Load
 from stoker.core.log import Receipt
 from stoker.core.manager import CacheManager
+from stoker.core.recipe import Recipe
 from stoker.core.scopes import Key
 from stoker.core.tagging import Tagging
 from stoker.core.view import Cache

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.keys import check_text
 from stoker.core.position import join_position
+from stoker.core.scopes import MAX_TAG_BYTES
 
 MAGIC = b"SK"
 VERSION = 1
@@ -39,8 +40,7 @@ HEAD_OF_READ = struct.Struct(">3sB8s16s8xQH")
 FROZEN_BYTES = 28
 _FROZEN = struct.Struct(">2sBBQQQ")
 
-#: A tag is at most so long in UTF-8, and an entry has at most so many.
-MAX_TAG_BYTES = 255
+#: An entry has at most so many tags.
 MAX_TAGS = 128
 
 FLAG_NONE = 0b1_0000

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from stoker.core.background import Background
 from stoker.core.buckets import Buckets, Heat, decayed_rates
 from stoker.core.errors import LinkError, ReplyError, StokerError
-from stoker.core.loaders import Recipe
+from stoker.core.recipe import Recipe
 from stoker.core.sketch import Sketch
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from stoker.core.codec import MISSING, UnstorableError, decode_payload, encode_v
 from stoker.core.counters import Counters, TypeCounters
 from stoker.core.entry import Entry
 from stoker.core.errors import EntryError
-from stoker.core.loaders import Recipe
 from stoker.core.log import Log
 from stoker.core.lookup import Lookup, State
 from stoker.core.memory_store import ENTRY_BYTES, MemoryStore
 from stoker.core.policy import Policy
 from stoker.core.position import START
+from stoker.core.recipe import Recipe
 from stoker.core.weight import weigh
 
 #: Stands for "whatever was asked for": the value is kept as it was given.

@@ -18,13 +18,13 @@ from stoker.core.errors import ConfigError, UsageError
 from stoker.core.follower import Follower
 from stoker.core.lease import Leases
 from stoker.core.linking import make_client, make_commits, make_keys, make_link, make_log
-from stoker.core.loaders import Recipe
 from stoker.core.loads import Loads
 from stoker.core.local_log import LocalLog
 from stoker.core.log import InvalidationLog
 from stoker.core.memory import MemoryTier
 from stoker.core.noting import Noting
 from stoker.core.policy import Policy
+from stoker.core.recipe import Recipe
 from stoker.core.recording import Recording
 from stoker.core.serving import Serving
 from stoker.core.storage import Storage

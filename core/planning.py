@@ -11,9 +11,9 @@ from stoker.core.hotkeys import HotKey, ranking
 from stoker.core.lookup import EntryState, State
 
 if TYPE_CHECKING:
-    from stoker.core.loaders import Recipe
     from stoker.core.manager import CacheManager
     from stoker.core.policy import Policy
+    from stoker.core.recipe import Recipe
 
 #: Reasons that a record tells apart; more count as "other".
 MOST_REASONS = 20

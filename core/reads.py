@@ -14,13 +14,14 @@ from stoker.core.counters import SAMPLE_EVERY, TypeCounters
 from stoker.core.errors import UsageError
 from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
-from stoker.core.loaders import Recipe, find, find_by_function
+from stoker.core.loaders import find, find_by_function
 from stoker.core.loads import Load
 from stoker.core.lookup import EntryState, Lookup, State
 from stoker.core.marks import Marks, marks_here
 from stoker.core.parts import Parts
 from stoker.core.policy import check_ttl
 from stoker.core.position import START
+from stoker.core.recipe import Recipe
 from stoker.core.serving import Reading
 
 P = ParamSpec("P")

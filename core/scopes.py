@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from stoker.core.entry import MAX_TAG_BYTES
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key, check_text, check_type_name
+
+#: A tag is at most so long in UTF-8.
+MAX_TAG_BYTES = 255
 
 #: The longest pattern, in characters.
 MAX_PATTERN_LENGTH = 512

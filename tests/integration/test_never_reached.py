@@ -63,6 +63,6 @@ async def test_when_the_server_comes_what_it_holds_counts(own_redis_server: Redi
         await eventually(lambda: cache.link.ready, "a connection")
 
         async def answered() -> bool:
-            return await cache.get("page", "k") == "theirs"
+            return bool(await cache.get("page", "k") == "theirs")
 
         await eventually(answered, "the server's own value")

@@ -19,15 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
-from stoker.core.loaders import (
-    Recipe,
-    find,
-    find_by_function,
-    import_loaders,
-    loader,
-    registered,
-    returned_by,
-)
+from stoker.core.loaders import find, find_by_function, import_loaders, loader, registered, returned_by
+from stoker.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from stoker.core.errors import StokerError as Absent
