@@ -9,31 +9,31 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from stoker.core.bell import Bell
-from stoker.core.config import CacheConfig
-from stoker.core.contention import Contention
 from stoker.core.counters import Counters, TypeCounters
-from stoker.core.driver import load_driver
+from stoker.core.entries.memory import MemoryTier
+from stoker.core.entries.storage import Storage
+from stoker.core.entries.tier import RedisTier
+from stoker.core.entries.vouching import Vouching
 from stoker.core.errors import ConfigError, UsageError
-from stoker.core.follower import Follower
-from stoker.core.lease import Leases
+from stoker.core.link.driver import load_driver
 from stoker.core.linking import make_client, make_commits, make_keys, make_link, make_log
-from stoker.core.loads import Loads
-from stoker.core.local_log import LocalLog
-from stoker.core.log import InvalidationLog
-from stoker.core.memory import MemoryTier
-from stoker.core.noting import Noting
-from stoker.core.policy import Policy
+from stoker.core.loading.contention import Contention
+from stoker.core.loading.lease import Leases
+from stoker.core.loading.loads import Loads
+from stoker.core.loading.serving import Serving
+from stoker.core.log.bell import Bell
+from stoker.core.log.fleet_log import InvalidationLog
+from stoker.core.log.follower import Follower
+from stoker.core.log.local_log import LocalLog
+from stoker.core.maintenance.tallies import LocalTallies, RedisTallies, Tallies
+from stoker.core.metrics.noting import Noting
 from stoker.core.recipe import Recipe
-from stoker.core.recording import Recording
-from stoker.core.serving import Serving
-from stoker.core.storage import Storage
-from stoker.core.tallies import LocalTallies, RedisTallies, Tallies
-from stoker.core.tier import RedisTier
-from stoker.core.vouching import Vouching
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.policy import Policy
+from stoker.core.warming.recording import Recording
 
 if TYPE_CHECKING:
-    from stoker.core.cache_metrics import CacheMetrics
+    from stoker.core.metrics.cache_metrics import CacheMetrics
 
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
 MAX_ACCESSES = 100_000

@@ -7,22 +7,22 @@ from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
-from stoker.core.batches import Batch
-from stoker.core.codec import MISSING
-from stoker.core.conditional import NotModified
 from stoker.core.counters import SAMPLE_EVERY, TypeCounters
+from stoker.core.entries.codec import MISSING
+from stoker.core.entries.lookup import EntryState, Lookup, State
 from stoker.core.errors import UsageError
-from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
-from stoker.core.loaders import find, find_by_function
-from stoker.core.loads import Load
-from stoker.core.lookup import EntryState, Lookup, State
+from stoker.core.loading.batches import Batch
+from stoker.core.loading.conditional import NotModified
+from stoker.core.loading.flights import Loaded
+from stoker.core.loading.loaders import find, find_by_function
+from stoker.core.loading.loads import Load
+from stoker.core.loading.serving import Reading
+from stoker.core.log.position import START
 from stoker.core.marks import Marks, marks_here
 from stoker.core.parts import Parts
-from stoker.core.policy import check_ttl
-from stoker.core.position import START
 from stoker.core.recipe import Recipe
-from stoker.core.serving import Reading
+from stoker.core.settings.policy import check_ttl
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,14 +6,14 @@ import time
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, cast
 
-from stoker.core.commits import Commit
 from stoker.core.counters import SAMPLE_EVERY
-from stoker.core.entry import encode_tags
+from stoker.core.entries.commits import Commit
+from stoker.core.entries.entry import encode_tags
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key
 from stoker.core.marks import Marks, Token, marks_here
 from stoker.core.parts import Parts
-from stoker.core.policy import Policy, check_ttl
+from stoker.core.settings.policy import Policy, check_ttl
 from stoker.core.write_through import WriteThrough
 
 #: What Redis holds as an integer.

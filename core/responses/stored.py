@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 
 from stoker.core.errors import UsageError
+from stoker.core.log.scopes import MAX_TAG_BYTES
 from stoker.core.responses.models import GenerationResponse, ResponseMetadata
-from stoker.core.scopes import MAX_TAG_BYTES
 
 R = TypeVar("R")
 C = TypeVar("C")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheManager, Key, Tag
-from stoker.core.vouching import UNDER_WAY, WRITE_TOGETHER
+from stoker.core.entries.vouching import UNDER_WAY, WRITE_TOGETHER
 from tests.managers import make_manager
 from tests.servers import RedisServer
 

@@ -19,7 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
-from stoker.core.loaders import find, find_by_function, import_loaders, loader, registered, returned_by
+from stoker.core.loading.loaders import (
+    find,
+    find_by_function,
+    import_loaders,
+    loader,
+    registered,
+    returned_by,
+)
 from stoker.core.recipe import Recipe
 
 if TYPE_CHECKING:
