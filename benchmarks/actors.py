@@ -21,7 +21,7 @@ from benchmarks.breaking import break_rule
 from benchmarks.judging import Judge
 from benchmarks.scenarios import Cell
 from stoker.core import CacheConfig, CacheManager, Everything, Key, Pattern, Recipe, Scope, Tag, Type, loader
-from stoker.core.conditional import NOT_MODIFIED, NotModified, previous
+from stoker.core.loading.conditional import NOT_MODIFIED, NotModified, previous
 
 #: Of this many keys half of all reads and changes are.
 HOT_KEYS = 8

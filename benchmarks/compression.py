@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.measuring import print_document, spread
 from benchmarks.prose import answer_of, text_of
-from stoker.core.compression import compress, expand
+from stoker.core.entries.compression import compress, expand
 
 #: Method and level, by the name in the document.
 METHODS: dict[str, tuple[str, int | None]] = {

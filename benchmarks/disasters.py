@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from benchmarks.actors import name_of
 from benchmarks.scenarios import Cell
 from stoker.core.keys import Keys
-from stoker.core.routing import slot_of
+from stoker.core.link.routing import slot_of
 
 
 class Disaster(Protocol):

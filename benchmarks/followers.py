@@ -19,7 +19,7 @@ from tests.servers import RedisServer
 from benchmarks.measuring import milliseconds, percentile
 from benchmarks.servers import configuration
 from stoker.core import CacheManager, Key
-from stoker.core.position import parse_position, split_position
+from stoker.core.log.position import parse_position, split_position
 
 _FORK = multiprocessing.get_context("fork")
 

@@ -25,8 +25,8 @@ from benchmarks.measuring import milliseconds, percentile, print_document, tell
 from benchmarks.peer_caches import PEERS, PeerCache
 from benchmarks.servers import address, configuration, server
 from stoker.core import CacheConfig, CacheManager, Tag
-from stoker.core.entry import Entry, pack_entry
-from stoker.core.sweep import sweep
+from stoker.core.entries.entry import Entry, pack_entry
+from stoker.core.maintenance.sweep import sweep
 
 _FORK = multiprocessing.get_context("fork")
 

@@ -29,8 +29,8 @@ import msgspec
 from benchmarks.measuring import optional, print_document, tell
 from benchmarks.requests import drifting, loops, recorded, traces_folder, with_scans, zipf
 from benchmarks.values import value_of
-from stoker.core.memory_store import ENTRY_BYTES, MemoryStore
-from stoker.core.weight import weigh
+from stoker.core.entries.memory_store import ENTRY_BYTES, MemoryStore
+from stoker.core.entries.weight import weigh
 
 PARTS = ("ratios", "bytes", "speed")
 

@@ -12,7 +12,7 @@ from benchmarks.actors import Part, name_of
 from benchmarks.board import Board, Tally
 from stoker.core import CacheManager
 from stoker.core.errors import LinkError, ReplyError
-from stoker.core.sweep import sweep
+from stoker.core.maintenance.sweep import sweep
 
 #: Seconds between two mishaps, on average.
 PAUSE_SECONDS = 0.08

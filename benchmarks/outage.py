@@ -26,7 +26,7 @@ from benchmarks.measuring import in_milliseconds, milliseconds, print_document, 
 from benchmarks.peer_caches import PEERS, PeerCache
 from benchmarks.servers import configuration, server
 from stoker.core import CacheManager, Key, Receipt, Scope, Tag
-from stoker.core.scopes import to_field
+from stoker.core.log.scopes import to_field
 
 How = Literal["frozen", "killed"]
 Load = Callable[[], Awaitable[int]]

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stoker.core.arguments import generate_cache_key, hash_key
-from stoker.core.cached import cached
-from stoker.core.cached_function import CachedFunction, SyncCachedFunction
-from stoker.core.conditional import NOT_MODIFIED, NotModified, Previous, previous
-from stoker.core.config import CacheConfig, load_config
-from stoker.core.default_cache import close_default_cache, get_default_cache, init_default_cache
+from stoker.core.decorators.arguments import generate_cache_key, hash_key
+from stoker.core.decorators.cached import cached
+from stoker.core.decorators.cached_function import CachedFunction, SyncCachedFunction
+from stoker.core.decorators.default_cache import close_default_cache, get_default_cache, init_default_cache
+from stoker.core.decorators.on_write import invalidate_on_write
 from stoker.core.errors import (
     ConfigError,
     EventError,
@@ -23,14 +22,17 @@ from stoker.core.errors import (
 from stoker.core.events import Event, make_event, publish
 from stoker.core.interface import CacheInterface
 from stoker.core.keys import glob_escape
-from stoker.core.loaders import Recipe, import_loaders, loader
-from stoker.core.log import Receipt
+from stoker.core.loading.conditional import NOT_MODIFIED, NotModified, Previous, previous
+from stoker.core.loading.loaders import import_loaders, loader
+from stoker.core.loading.serving import Reading
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.scopes import Everything, Key, Pattern, Scope, Tag, Type
 from stoker.core.manager import CacheManager
 from stoker.core.marks import Token
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.old_entries import OldEntries, OldEntry
-from stoker.core.on_write import invalidate_on_write
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
-from stoker.core.policy import Policy, WarmPolicy
+from stoker.core.recipe import Recipe
 from stoker.core.responses import (
     AIResponseCache,
     ChatMessage,
@@ -44,17 +46,16 @@ from stoker.core.responses import (
     ResponseMetadata,
     request_key,
 )
-from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
-from stoker.core.serving import Reading
-from stoker.core.stats import CacheStats
+from stoker.core.settings.config import CacheConfig, load_config
+from stoker.core.settings.policy import Policy, WarmPolicy
 from stoker.core.stores import InMemoryCache, MemoryCache, MultiLayerCache, RedisCache
-from stoker.core.sync import SyncCacheManager
-from stoker.core.sync_view import SyncCache
+from stoker.core.sync.manager import SyncCacheManager
+from stoker.core.sync.view import SyncCache
 from stoker.core.view import Cache
 from stoker.core.vocabulary import CacheBackend, CacheType
 
 if TYPE_CHECKING:
-    from stoker.core.cache_metrics import CacheMetrics
+    from stoker.core.metrics.cache_metrics import CacheMetrics
     from stoker.core.performance.export import PerformanceCollector, export_prometheus
 
 __all__ = [
@@ -134,7 +135,7 @@ if not TYPE_CHECKING:  # type checkers know the names above, and no others
     def __getattr__(name: str) -> Any:
         """Import what needs the client of Prometheus when it is asked for."""
         if name == "CacheMetrics":
-            from stoker.core.cache_metrics import CacheMetrics  # noqa: PLC0415  that is the point
+            from stoker.core.metrics.cache_metrics import CacheMetrics  # noqa: PLC0415  that is the point
 
             return CacheMetrics
         if name in {"PerformanceCollector", "export_prometheus"}:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from stoker.core.conditional import NotModified
+from stoker.core.loading.conditional import NotModified
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -21,6 +21,7 @@ COUNTERS = (
     "negative_hits",
     "dead",
     "undecodable",
+    "unreadable_unlinked",
     "unreachable",
     "sets",
     "sets_refused",
@@ -41,7 +42,8 @@ COUNTERS = (
 )
 """`hits` and `misses` count what the caller saw, once; hits in memory, stale and negative hits are hits too.
 `dead`: misses on an entry that was invalidated; `unreachable`: misses because the server was; `undecodable`:
-stored bytes that are no entry; `loads`: calls of a loader; `warm_loads`: those of them that warming made;
+stored bytes that are no entry, or whose value can't be made; `unreadable_unlinked`: those of them that nobody
+could read, and that were unlinked; `loads`: calls of a loader; `warm_loads`: those of them that warming made;
 `sets_refused`: commits that an invalidation had overtaken; `early_refreshes`: loads that began behind a
 fresh answer; `fail_safe_serves`: reads answered with an old entry because there was no new one;
 `soft_timeouts`: those of them whose load took too long; `throttled`: loads that were not tried again so soon
@@ -82,6 +84,7 @@ class TypeCounters:
     negative_hits: int
     dead: int
     undecodable: int
+    unreadable_unlinked: int
     unreachable: int
     sets: int
     sets_refused: int

@@ -19,8 +19,8 @@ import msgspec
 
 from stoker.core.errors import EventError, LinkError, ReplyError, UsageError
 from stoker.core.keys import check_text
-from stoker.core.log import Receipt
-from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type, check_scope
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.scopes import Everything, Key, Pattern, Scope, Tag, Type, check_scope
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager

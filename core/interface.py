@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
 
 from stoker.core.aliases import KeyedAliases
-from stoker.core.arguments import hash_key
-from stoker.core.stats import CacheStats
+from stoker.core.decorators.arguments import hash_key
+from stoker.core.metrics.stats import CacheStats
 
 P = ParamSpec("P")
 R = TypeVar("R")

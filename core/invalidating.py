@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key, check_text
-from stoker.core.log import Receipt
-from stoker.core.purging import purge
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.scopes import Key, Pattern, Scope, Tag, Type
+from stoker.core.maintenance.purging import purge
 from stoker.core.reads import Reads
-from stoker.core.scopes import Key, Pattern, Scope, Tag, Type
 
 #: A note in a record of the log (who, why, a trace) has at most so many characters.
 MAX_NOTE = 4_096

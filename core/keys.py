@@ -14,6 +14,9 @@ _TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: The longest logical key, in characters. Longer ones are for the caller to hash.
 MAX_KEY_LENGTH = 512
 
+#: Seconds in a bucket of request metrics.
+REQUESTS_SECONDS = 3600
+
 
 def check_type_name(name: str) -> str:
     """Return `name` if a cache type may be called so, else raise `UsageError`."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from stoker.core.addresses import Servers, with_parameter
-from stoker.core.assurance import Assurance
-from stoker.core.commits import Commits
-from stoker.core.config import CacheConfig, RedisConfig
+from stoker.core.entries.commits import Commits
 from stoker.core.keys import Keys
-from stoker.core.knowledge import Log
-from stoker.core.link import Link
-from stoker.core.log import InvalidationLog
+from stoker.core.link.link import Link
+from stoker.core.log.assurance import Assurance
+from stoker.core.log.fleet_log import InvalidationLog
+from stoker.core.log.knowledge import Log
+from stoker.core.settings.addresses import Servers, with_parameter
+from stoker.core.settings.config import CacheConfig, RedisConfig
 
 if TYPE_CHECKING:
-    from stoker.core.cluster import ClusterLink
+    from stoker.core.link.cluster import ClusterLink
 
 
 def make_keys(config: CacheConfig) -> Keys:
@@ -37,12 +37,12 @@ def make_link(redis: RedisConfig, keys: Keys) -> Link:
     url, connect_timeout, timeout = address(redis), redis.connect_timeout, redis.timeout
     match Servers.of(url).kind if redis.enabled else "server":
         case "cluster":
-            from stoker.core.cluster import ClusterLink  # noqa: PLC0415  see above
+            from stoker.core.link.cluster import ClusterLink  # noqa: PLC0415  see above
 
             log_keys = (keys.log, keys.fence)
             return ClusterLink(url, log_keys, connect_timeout=connect_timeout, timeout=timeout)
         case "sentinel":
-            from stoker.core.sentinel import SentinelLink  # noqa: PLC0415  see above
+            from stoker.core.link.sentinel import SentinelLink  # noqa: PLC0415  see above
 
             return SentinelLink(url, connect_timeout=connect_timeout, timeout=timeout)
         case _:
@@ -51,7 +51,7 @@ def make_link(redis: RedisConfig, keys: Keys) -> Link:
 
 def make_client(redis: RedisConfig) -> Any:
     """A client of redis-py with the settings of a link."""
-    from stoker.core.clients import async_client  # noqa: PLC0415  see above
+    from stoker.core.link.clients import async_client  # noqa: PLC0415  see above
 
     return async_client(
         address(redis),
@@ -81,6 +81,6 @@ def make_commits(link: Link, log: Log, keys: Keys) -> Commits:
     """What stores entries over a link."""
     if not link.is_cluster:
         return Commits(link, log, keys)
-    from stoker.core.cluster_commits import ClusterCommits  # noqa: PLC0415  see above
+    from stoker.core.entries.cluster_commits import ClusterCommits  # noqa: PLC0415  see above
 
     return ClusterCommits(cast("ClusterLink", link), log, keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stoker.core.aliases import LifeAliases, ManagerAliases
 from stoker.core.invalidating import Invalidating
-from stoker.core.reporting import Reporting
+from stoker.core.metrics.reporting import Reporting
 from stoker.core.view import Cache
 from stoker.core.writes import Writes
 

@@ -122,10 +122,13 @@ class Marks:
 
     def take(self, owner: int, cache_type: str, key: str) -> tuple[int, int] | None:
         """Return (epoch, born) of the miss of a key; of this task's own misses once."""
+        parent = self.parent
+        if self.own is None and self.noted is None and parent is None:
+            return None
         name = (owner, cache_type, key)
         own = None if self.own is None else self.own.find(name, take=True)
         noted = None if self.noted is None else self.noted.find(name, take=True)
-        mark, parent = own or noted, self.parent
+        mark = own or noted
         if own is not None and noted is not None and noted.at < own.at:
             mark = noted
         while mark is None and parent is not None:

@@ -27,17 +27,17 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast
 
-from stoker.core.codec import decode_payload
-from stoker.core.config import RedisConfig
-from stoker.core.entry import encode_tags, make_flags
+from stoker.core.entries.codec import decode_payload
+from stoker.core.entries.entry import encode_tags, make_flags
 from stoker.core.errors import EntryError, LinkError, UsageError
 from stoker.core.keys import check_key, check_text
-from stoker.core.link import Link
+from stoker.core.link.link import Link
 from stoker.core.linking import make_link
-from stoker.core.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
-from stoker.core.loads import Load, load_of
+from stoker.core.loading.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
+from stoker.core.loading.loads import Load, load_of
 from stoker.core.manager import CacheManager
-from stoker.core.policy import Policy
+from stoker.core.settings.config import RedisConfig
+from stoker.core.settings.policy import Policy
 from stoker.core.switch import SwitchNote
 
 logger = logging.getLogger(__name__)

@@ -9,31 +9,31 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from stoker.core.bell import Bell
-from stoker.core.config import CacheConfig
-from stoker.core.contention import Contention
-from stoker.core.counters import Counters
-from stoker.core.driver import load_driver
+from stoker.core.counters import Counters, TypeCounters
+from stoker.core.entries.memory import MemoryTier
+from stoker.core.entries.storage import Storage
+from stoker.core.entries.tier import RedisTier
+from stoker.core.entries.vouching import Vouching
 from stoker.core.errors import ConfigError, UsageError
-from stoker.core.follower import Follower
-from stoker.core.lease import Leases
+from stoker.core.link.driver import load_driver
 from stoker.core.linking import make_client, make_commits, make_keys, make_link, make_log
-from stoker.core.loaders import Recipe
-from stoker.core.loads import Loads
-from stoker.core.local_log import LocalLog
-from stoker.core.log import InvalidationLog
-from stoker.core.memory import MemoryTier
-from stoker.core.mending import Mending
-from stoker.core.noting import Noting
-from stoker.core.policy import Policy
-from stoker.core.recording import Recording
-from stoker.core.serving import Serving
-from stoker.core.storage import Storage
-from stoker.core.tallies import LocalTallies, RedisTallies, Tallies
-from stoker.core.tier import RedisTier
+from stoker.core.loading.contention import Contention
+from stoker.core.loading.lease import Leases
+from stoker.core.loading.loads import Loads
+from stoker.core.loading.serving import Serving
+from stoker.core.log.bell import Bell
+from stoker.core.log.fleet_log import InvalidationLog
+from stoker.core.log.follower import Follower
+from stoker.core.log.local_log import LocalLog
+from stoker.core.maintenance.tallies import LocalTallies, RedisTallies, Tallies
+from stoker.core.metrics.noting import Noting
+from stoker.core.recipe import Recipe
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.policy import Policy
+from stoker.core.warming.recording import Recording
 
 if TYPE_CHECKING:
-    from stoker.core.cache_metrics import CacheMetrics
+    from stoker.core.metrics.cache_metrics import CacheMetrics
 
 #: Reads that wait to be counted towards the hot keys; when more come, the oldest are not counted.
 MAX_ACCESSES = 100_000
@@ -75,8 +75,10 @@ class Parts:
         self.memory = MemoryTier(
             self.log, self.counters, self.access, entries=bounds.entries, max_bytes=bounds.bytes
         )
-        self.storage = Storage(self.config, self.log, self.memory, self.tier, commits, self.counters)
-        self.storage.mending = Mending(self.link, self.keys, active=not read_only)
+        vouching = Vouching(self.link, self.log, self.keys, commits)
+        self.storage = Storage(
+            self.config, self.log, self.memory, self.tier, commits, vouching, self.counters
+        )
         bell = Bell(self.link.open_another, redis.connect_timeout)
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
         self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
@@ -94,6 +96,7 @@ class Parts:
         self._follower: Follower | None = None
         if bounds_of_age and isinstance(self.log, InvalidationLog):
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
+        self._types: dict[str, tuple[Policy, TypeCounters]] = {}
         self._client: Any = None
         self.is_open = False
         """Whether it was connected, and not closed since."""
@@ -118,6 +121,8 @@ class Parts:
     async def _connect(self) -> bool:
         self.log.kept.open()
         reached = await self.link.connect()
+        if not reached:
+            self.log.miss()
         if isinstance(self.log, InvalidationLog) and self.log.unfit and not self.read_only:
             await self.close(0)
             raise ConfigError(self.log.unfit)
@@ -174,6 +179,11 @@ class Parts:
             UsageError: There is no such type.
         """
         return self.config.policy(cache_type)
+
+    def _type(self, cache_type: str) -> tuple[Policy, TypeCounters]:
+        """The policy and the counters of a cache type, kept for the next read of it."""
+        found = self._types[cache_type] = self.policy(cache_type), self.counters.of(cache_type)
+        return found
 
 
 def _for_what_there_is(config: CacheConfig) -> CacheConfig:

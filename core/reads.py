@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
-from stoker.core.batches import Batch
-from stoker.core.conditional import NotModified
-from stoker.core.counters import TypeCounters
+from stoker.core.counters import SAMPLE_EVERY, TypeCounters
+from stoker.core.entries.codec import MISSING
+from stoker.core.entries.lookup import EntryState, Lookup, State
 from stoker.core.errors import UsageError
-from stoker.core.flights import Loaded
 from stoker.core.keys import check_key
-from stoker.core.loaders import Recipe, find, find_by_function
-from stoker.core.loads import Load
+from stoker.core.loading.batches import Batch
+from stoker.core.loading.conditional import NotModified
+from stoker.core.loading.flights import Loaded
+from stoker.core.loading.loaders import find, find_by_function
+from stoker.core.loading.loads import Load
+from stoker.core.loading.serving import Reading
+from stoker.core.log.position import START
 from stoker.core.marks import Marks, marks_here
 from stoker.core.parts import Parts
-from stoker.core.policy import check_ttl
-from stoker.core.position import START
-from stoker.core.serving import Reading
-from stoker.core.storage import MISSING
-from stoker.core.tier import EntryState, Lookup, State
+from stoker.core.recipe import Recipe
+from stoker.core.settings.policy import check_ttl
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,12 +89,24 @@ class Reads(Parts):
         into: Any,
         uncounted: TypeCounters | None = None,
     ) -> Any:
-        policy = self.policy(cache_type)
-        counters = self.counters.of(cache_type) if uncounted is None else uncounted
+        policy, counters = self._types.get(cache_type) or self._type(cache_type)
         check_key(key)
         if uncounted is None:
             self.access.append((cache_type, key, None))
-        value = await self.storage.read(cache_type, key, into, policy, counters)
+        else:
+            counters = uncounted
+        if cache_type in self._in_memory:
+            value = await self.storage.read(cache_type, key, into, policy, counters)
+        else:
+            tier, began = self.tier, 0.0 if counters.hits % SAMPLE_EVERY else time.perf_counter()
+            future = tier.ask(cache_type, key, policy, get_running_loop())
+            sent = tier.sent
+            reply = await future
+            value = tier.plain_value(reply, sent, into)
+            if value is MISSING:
+                value = await self.storage.read_on(reply, sent, cache_type, key, into, policy, counters)
+            if began:
+                counters.durations["get"].observe(time.perf_counter() - began)
         if value is not MISSING:
             counters.hits += 1
             return value

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 from pydantic import ValidationError
 
 from stoker.core.aliases import LifeAliases
-from stoker.core.config import CacheConfig
 from stoker.core.errors import UsageError
 from stoker.core.manager import CacheManager
-from stoker.core.older_names import ConfigArguments
-from stoker.core.policy import Tier
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.older_names import ConfigArguments
+from stoker.core.settings.policy import Tier
 from stoker.core.view import Cache
 
 if TYPE_CHECKING:
-    from stoker.core.cache_metrics import CacheMetrics
+    from stoker.core.metrics.cache_metrics import CacheMetrics
 
 #: The type of a store's entries, where it is told no other.
 STORE_TYPE = "cache"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.core.errors import LinkError, StokerError
+from stoker.core.log.position import format_position, parse_position
 from stoker.core.manager import CacheManager
-from stoker.core.policy import Policy
-from stoker.core.position import format_position, parse_position
+from stoker.core.settings.policy import Policy
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from stoker.core.counters import TypeCounters
-from stoker.core.entry import encode_tags
+from stoker.core.entries.entry import encode_tags
 
 logger = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from stoker.core.aliases import ViewAliases
-from stoker.core.conditional import NotModified
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
 from stoker.core.keys import check_text, glob_escape
-from stoker.core.log import Receipt
+from stoker.core.loading.conditional import NotModified
+from stoker.core.loading.serving import Reading
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.scopes import Pattern
+from stoker.core.maintenance.purging import purge
 from stoker.core.marks import Token
-from stoker.core.purging import purge
-from stoker.core.scopes import Pattern
-from stoker.core.serving import Reading
-from stoker.core.stats import CacheStats
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:

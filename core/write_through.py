@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from stoker.core.entry import encode_tags
+from stoker.core.entries.codec import MISSING
+from stoker.core.entries.entry import encode_tags
 from stoker.core.errors import LinkError, ReplyError
-from stoker.core.history import History
-from stoker.core.log import Receipt
-from stoker.core.memory import MISSING
-from stoker.core.policy import check_ttl
-from stoker.core.position import START, format_position, parse_position
-from stoker.core.scopes import Key
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.history import History
+from stoker.core.log.position import START, format_position, parse_position
+from stoker.core.log.scopes import Key
+from stoker.core.settings.policy import check_ttl
 
 if TYPE_CHECKING:
     from stoker.core.parts import Parts

@@ -6,12 +6,14 @@ import time
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, cast
 
-from stoker.core.entry import encode_tags
+from stoker.core.counters import SAMPLE_EVERY
+from stoker.core.entries.commits import Commit
+from stoker.core.entries.entry import encode_tags
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key
 from stoker.core.marks import Marks, Token, marks_here
 from stoker.core.parts import Parts
-from stoker.core.policy import Policy, check_ttl
+from stoker.core.settings.policy import Policy, check_ttl
 from stoker.core.write_through import WriteThrough
 
 #: What Redis holds as an integer.
@@ -67,20 +69,29 @@ class Writes(Parts):
         if_absent: bool,
         token: Token | None,
     ) -> bool:
-        policy, encoded = self._check(cache_type, key, ttl, tags)
+        policy, counters = self._types.get(cache_type) or self._type(cache_type)
+        encoded = self._check(key, ttl, tags)
         mark = self._birth(policy, cache_type, key, token, marks)
-        began = time.perf_counter()
+        began = 0.0 if counters.sets % SAMPLE_EVERY else time.perf_counter()
         if if_absent:
             stored = await self.storage.store_if_absent(
                 cache_type, key, value, encoded, policy, ttl=ttl, born=mark
             )
+        elif mark is None and policy.in_memory:
+            stored = await self.storage.store_told(cache_type, key, value, encoded, ttl=ttl)
         elif mark is None:
-            stored = await self.storage.store_now(cache_type, key, value, encoded, ttl=ttl)
+            future = self.storage.vouch(cache_type, key, value, encoded, ttl, policy)
+            stored = future is not None and await future is Commit.STORED
+            if stored:
+                counters.sets += 1
+            elif future is not None:
+                counters.sets_refused += 1
         else:
             stored = await self.storage.store(
                 cache_type, key, value, encoded, *mark, ttl=ttl, overwrites=True
             )
-        self.counters.of(cache_type).durations["set"].observe(time.perf_counter() - began)
+        if began:
+            counters.durations["set"].observe(time.perf_counter() - began)
         return stored
 
     def set_many(
@@ -113,18 +124,16 @@ class Writes(Parts):
         named = cast("Mapping[str, Any]", values)
         policy = self.policy(cache_type)
         for key in named:
-            self._check(cache_type, key, ttl, ())
+            self._check(key, ttl, ())
         births = {key: self._birth(policy, cache_type, key, None, marks) for key in named}
         return await self.storage.store_many(cache_type, named, births, encoded, ttl=ttl)
 
-    def _check(
-        self, cache_type: str, key: str, ttl: float | None, tags: Iterable[str]
-    ) -> tuple[Policy, tuple[bytes, ...]]:
-        policy = self.policy(cache_type)
+    @staticmethod
+    def _check(key: str, ttl: float | None, tags: Iterable[str]) -> tuple[bytes, ...]:
         check_key(key)
         if ttl is not None:
             check_ttl(ttl)
-        return policy, encode_tags(tags)
+        return encode_tags(tags) if tags != () else ()
 
     def _birth(
         self, policy: Policy, cache_type: str, key: str, token: Token | None, marks: Marks
@@ -208,7 +217,8 @@ class Writes(Parts):
         Raises:
             UsageError: The key, the TTL or the amount can't be used.
         """
-        policy, _ = self._check(cache_type, key, ttl, ())
+        policy = self.policy(cache_type)
+        self._check(key, ttl, ())
         if isinstance(amount, bool) or not isinstance(amount, int) or amount not in _INTEGERS:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"a counter is changed by a 64-bit integer, not {amount!r:.40}")
         ttl_ms = int((policy.ttl if ttl is None else ttl) * 1000)

@@ -15,7 +15,7 @@ from typing import Any
 from stoker.core import CacheConfig, CacheManager
 from stoker.core.errors import StokerError
 from stoker.core.keys import glob_escape
-from stoker.core.redaction import redact_url
+from stoker.core.settings.redaction import redact_url
 from stoker.worker.embedded import EmbeddedServer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.schedules import BaseSchedule
 
-from stoker.core.policy import parse_seconds
+from stoker.core.settings.policy import parse_seconds
 from stoker.schedules.model import ScheduleEntry
 from stoker.schedules.plan import Scheduled, expires_seconds, plan
 from stoker.schedules.timetable import Timetable, timetable

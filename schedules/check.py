@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from stoker.core.errors import EventError
 from stoker.core.events import parse_event
-from stoker.core.policy import Model, PositiveSeconds
+from stoker.core.settings.policy import Model, PositiveSeconds
 from stoker.schedules.model import EVERY_TYPE, ScheduleEntry
 from stoker.schedules.plan import Scheduled, default_entries, warmable
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from stoker.core.policy import Model, PositiveSeconds, Seconds
+from stoker.core.settings.policy import Model, PositiveSeconds, Seconds
 from stoker.schedules.cron import parse_cron
 
 TaskName = Literal["warm", "cleanup_metrics", "compute_hit_rates", "sweep", "invalidate"]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from stoker.core.policy import Policy
+from stoker.core.settings.policy import Policy
 from stoker.schedules.model import EVERY_TYPE, ScheduleEntry
 
 #: Where it is not given, `expires` is this share of the interval: a run is dropped before the next is due.

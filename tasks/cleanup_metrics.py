@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoker.core.cleanup import RETENTION_SECONDS, cleanup_metrics
+from stoker.core.maintenance.cleanup import RETENTION_SECONDS, cleanup_metrics
 from stoker.tasks.runtime import AsyncTask
 
 

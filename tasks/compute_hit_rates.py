@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoker.core.rates import compute_hit_rates
+from stoker.core.warming.rates import compute_hit_rates
 from stoker.tasks.runtime import AsyncTask
 
 

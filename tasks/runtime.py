@@ -13,8 +13,8 @@ from celery import Task
 from celery.exceptions import Reject, Retry
 
 from stoker.core import CacheConfig, CacheManager
-from stoker.core.home import Home
-from stoker.core.loaders import import_loaders
+from stoker.core.loading.loaders import import_loaders
+from stoker.core.sync.home import Home
 
 logger = logging.getLogger(__name__)
 

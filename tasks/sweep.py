@@ -6,8 +6,8 @@ import logging
 import time
 from typing import Any
 
-from stoker.core.runs import RunLock, add_totals, new_run_id, record_run
-from stoker.core.sweep import sweep
+from stoker.core.maintenance.sweep import sweep
+from stoker.core.warming.runs import RunLock, add_totals, new_run_id, record_run
 from stoker.tasks.runtime import AsyncTask
 
 logger = logging.getLogger(__name__)

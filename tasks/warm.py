@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoker.core.runs import LOCK_SECONDS
-from stoker.core.warming import warm
+from stoker.core.warming.runs import LOCK_SECONDS
+from stoker.core.warming.warming import warm
 from stoker.tasks.runtime import AsyncTask, current_trace
 
 #: A run that was cut off holds its type's lock for so long; what takes its place asks again after that.

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stoker.core.config import CacheConfig, Loaded, load_config
 from stoker.core.errors import ConfigError
+from stoker.core.settings.config import CacheConfig, Loaded, load_config
 from stoker.worker.config import StokerConfig
 
 

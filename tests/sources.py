@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from stoker.core import CacheManager
-from stoker.core.tier import State
+from stoker.core.entries.lookup import State
 from tests.servers import RedisServer
 from tests.waiting import eventually
 

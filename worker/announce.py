@@ -11,8 +11,8 @@ import redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from stoker.core.clients import async_client
 from stoker.core.keys import Keys
+from stoker.core.link.clients import async_client
 from stoker.worker.output import Output
 from stoker.worker.supervisor import Supervisor
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery
 
-from stoker.core.addresses import Servers
-from stoker.core.clients import asked_for
-from stoker.core.config import load_config
 from stoker.core.errors import ConfigError
+from stoker.core.link.clients import asked_for
+from stoker.core.settings.addresses import Servers
+from stoker.core.settings.config import load_config
 from stoker.schedules.beat import beat_schedule
 from stoker.tasks.registry import register_tasks
 from stoker.tasks.runtime import Runtime, bind_runtime

@@ -21,9 +21,9 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from stoker.core.clients import blocking_client
-from stoker.core.heartbeat import default_identity, heartbeat_commands
 from stoker.core.keys import Keys
+from stoker.core.link.clients import blocking_client
+from stoker.core.maintenance.heartbeat import default_identity, heartbeat_commands
 from stoker.worker.config import StokerConfig
 from stoker.worker.lease import Lease
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
-from stoker.core.addresses import check_host, check_redis_url, split_url
-from stoker.core.config import CacheConfig, DiscreetModel
-from stoker.core.fields import mapping
-from stoker.core.policy import Model, PositiveSeconds
-from stoker.core.settings import merged
+from stoker.core.settings.addresses import check_host, check_redis_url, split_url
+from stoker.core.settings.config import CacheConfig, DiscreetModel
+from stoker.core.settings.fields import mapping
+from stoker.core.settings.policy import Model, PositiveSeconds
+from stoker.core.settings.settings import merged
 from stoker.schedules.model import ScheduleEntry
 from stoker.schedules.plan import default_entries
 from stoker.worker.schema import json_schema

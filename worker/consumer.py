@@ -19,11 +19,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from stoker.core import CacheManager
-from stoker.core.addresses import Servers
-from stoker.core.clients import async_client
 from stoker.core.errors import LinkError, StokerError
 from stoker.core.events import Event, apply_events, parse_event
-from stoker.core.scopes import Key, Pattern, Type
+from stoker.core.link.clients import async_client
+from stoker.core.log.scopes import Key, Pattern, Type
+from stoker.core.settings.addresses import Servers
 from stoker.worker.messages import Batch, Message, parse_entries, sort_messages
 from stoker.worker.unread import Id, look, loss, settle
 

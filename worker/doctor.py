@@ -11,13 +11,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from stoker.core.clients import blocking_client
 from stoker.core.errors import StokerError
-from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS
 from stoker.core.keys import Keys
+from stoker.core.link.clients import blocking_client
 from stoker.core.linking import make_keys
-from stoker.core.loaders import import_loaders
-from stoker.core.redaction import redact_url
+from stoker.core.loading.loaders import import_loaders
+from stoker.core.maintenance.heartbeat import ALIVE_SECONDS, KEPT_SECONDS
+from stoker.core.settings.redaction import redact_url
 from stoker.schedules.check import check as check_schedule
 from stoker.worker.config import StokerConfig
 from stoker.worker.logs import redact_text

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stoker.core.errors import ConfigError, StokerError
-from stoker.core.heartbeat import Heartbeat
+from stoker.core.maintenance.heartbeat import Heartbeat
 from stoker.core.manager import CacheManager
-from stoker.core.metrics import fleet_metrics
+from stoker.core.metrics.collectors import fleet_metrics
 from stoker.worker.config import StokerConfig
 from stoker.worker.health import health_routes, serve
 

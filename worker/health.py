@@ -27,8 +27,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from stoker.core.clients import async_client
 from stoker.core.errors import StokerError
+from stoker.core.link.clients import async_client
 from stoker.worker.listen import Address, listening_socket
 from stoker.worker.logs import redact_text
 

@@ -18,7 +18,7 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from stoker.core.redaction import HIDDEN, is_secret_name, redact_url
+from stoker.core.settings.redaction import HIDDEN, is_secret_name, redact_url
 from stoker.worker.config import LogsConfig
 
 Format = Literal["auto", "console", "json"]

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from stoker.core.environment import OLDER_NAMES, OLDER_NAMES_TOO
-from stoker.core.fields import Kind, elements, field_kind
-from stoker.core.policy import BUILTIN_TYPES, Policy, parse_bytes, parse_seconds
+from stoker.core.settings.environment import OLDER_NAMES, OLDER_NAMES_TOO
+from stoker.core.settings.fields import Kind, elements, field_kind
+from stoker.core.settings.policy import BUILTIN_TYPES, Policy, parse_bytes, parse_seconds
 from stoker.schedules.plan import default_entries
 from stoker.worker.config import StokerConfig, config_schema
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoker.core.fields import elements, mapping
-from stoker.core.policy import Model
+from stoker.core.settings.fields import elements, mapping
+from stoker.core.settings.policy import Model
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}

@@ -14,9 +14,9 @@ from typing import Any
 from celery import bootsteps, signals
 
 from stoker.core import CacheManager
-from stoker.core.heartbeat import BEAT_SECONDS, Heartbeat
 from stoker.core.keys import Keys
-from stoker.core.loaders import import_loaders
+from stoker.core.loading.loaders import import_loaders
+from stoker.core.maintenance.heartbeat import BEAT_SECONDS, Heartbeat
 from stoker.tasks.runtime import Runtime, runtime_of
 from stoker.worker.config import StokerConfig
 from stoker.worker.consumer import ConsumerHealth, EventConsumer, Subscription

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stoker.core.config import Loaded
 from stoker.core.errors import ConfigError
-from stoker.core.redaction import redact, redact_url
+from stoker.core.settings.config import Loaded
+from stoker.core.settings.redaction import redact, redact_url
 from stoker.worker.announce import Announcer
 from stoker.worker.config import ProcessConfig, StokerConfig
 from stoker.worker.embedded import EmbeddedServer, free_port

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stoker.core.metrics.stats import ENOUGH_REQUESTS, LOW_HIT_RATE, human_bytes
 from stoker.core.performance.summary import Alert, PerformanceSummary, Recommendation
-from stoker.core.stats import ENOUGH_REQUESTS, LOW_HIT_RATE, human_bytes
 
 #: Fewer values than this say nothing about how well they compress.
 ENOUGH_VALUES = 20

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from stoker.core.percentiles import percentile
+from stoker.core.metrics.percentiles import percentile
 from stoker.core.performance.samples import Compression, Invalidation, KeyMade, MemoryUse, Operation
 from stoker.core.records import Record
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from stoker.core.entries.memory_store import MemoryStore
 from stoker.core.errors import UsageError
-from stoker.core.memory_store import MemoryStore
 from stoker.core.performance.advice import alerts, recommendations
 from stoker.core.performance.figures import (
     CompressionFigures,

@@ -6,19 +6,19 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 
-from stoker.core.config import CacheConfig
 from stoker.core.errors import UsageError
 from stoker.core.keys import MAX_KEY_LENGTH
-from stoker.core.loaders import Loader, returned_by
-from stoker.core.loads import Load
-from stoker.core.log import Receipt
-from stoker.core.older_names import ConfigArguments
+from stoker.core.loading.loaders import Loader, returned_by
+from stoker.core.loading.loads import Load
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.scopes import Pattern, Tag
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
-from stoker.core.policy import check_ttl
 from stoker.core.responses.monitored import MonitoredCache
 from stoker.core.responses.text_keys import HASH_THRESHOLD, check_operation, text_key
-from stoker.core.scopes import Pattern, Tag
-from stoker.core.stats import CacheStats
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.older_names import ConfigArguments
+from stoker.core.settings.policy import check_ttl
 
 R = TypeVar("R")
 

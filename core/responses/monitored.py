@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Unpack
 
-from stoker.core.compression import compressing
-from stoker.core.config import CacheConfig
+from stoker.core.entries.compression import compressing
 from stoker.core.interface import CacheInterface
 from stoker.core.marks import Token
-from stoker.core.older_names import ConfigArguments
 from stoker.core.performance import CachePerformanceMonitor
 from stoker.core.responses.standby import Standby
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.older_names import ConfigArguments
 from stoker.core.stores import MultiLayerCache
 
 _NOTHING: Any = object()

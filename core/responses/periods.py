@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import overload
 
-from stoker.core.percentiles import percentile
+from stoker.core.metrics.percentiles import percentile
 from stoker.core.records import Record
 
 

@@ -18,15 +18,12 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from stoker.core.errors import LinkError, ReplyError, UsageError
-from stoker.core.keys import check_text
-from stoker.core.policy import check_ttl
+from stoker.core.keys import REQUESTS_SECONDS, check_text
 from stoker.core.responses.periods import MetricsOfPeriod, RequestMetric
+from stoker.core.settings.policy import check_ttl
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
-
-#: Seconds in a bucket.
-BUCKET_SECONDS = 3600
 
 #: Records of a bucket, about: then the oldest are dropped.
 BUCKET_RECORDS = 100_000
@@ -111,7 +108,7 @@ class RequestMetrics:
 
     async def _send(self, stored: _Stored, now: float, seconds: int) -> bool:
         name = self._manager.keys.requests(_bucket(now))
-        left = seconds + BUCKET_SECONDS
+        left = seconds + REQUESTS_SECONDS
         try:
             added, *_ = await self._manager.link.calls(
                 [
@@ -167,7 +164,9 @@ class RequestMetrics:
         """
         first = f"{int(since * 1000)}-0"
         # The server's clock, which makes the ids, may run ahead of this one's.
-        buckets = range(_bucket(now) + BUCKET_SECONDS, _bucket(since) - 1 - BUCKET_SECONDS, -BUCKET_SECONDS)
+        buckets = range(
+            _bucket(now) + REQUESTS_SECONDS, _bucket(since) - 1 - REQUESTS_SECONDS, -REQUESTS_SECONDS
+        )
         for at in range(0, len(buckets), READ_BUCKETS):
             names = [self._manager.keys.requests(bucket) for bucket in buckets[at : at + READ_BUCKETS]]
             replies = await self._manager.link.calls(
@@ -210,7 +209,7 @@ def _metric(at: float, stored: _Stored) -> RequestMetric:
 
 
 def _bucket(at: float) -> int:
-    return int(at // BUCKET_SECONDS) * BUCKET_SECONDS
+    return int(at // REQUESTS_SECONDS) * REQUESTS_SECONDS
 
 
 def _check_name(what: str, text: str) -> None:

@@ -8,15 +8,15 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, get_origin, overload
 
 from stoker.core.aliases import LifeAliases, RequestAliases
-from stoker.core.codec import check_decodable
-from stoker.core.config import CacheConfig
+from stoker.core.entries.codec import check_decodable
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import glob_escape
-from stoker.core.loaders import Loader
-from stoker.core.loads import Load
-from stoker.core.log import Receipt
+from stoker.core.loading.loaders import Loader
+from stoker.core.loading.loads import Load
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.maintenance.sweep import unlink_dead
 from stoker.core.manager import CacheManager
-from stoker.core.policy import check_ttl
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.responses.models import GenerationResponse, ResponseMetadata
 from stoker.core.responses.periods import MetricsOfPeriod
 from stoker.core.responses.request_keys import request_key
@@ -32,8 +32,8 @@ from stoker.core.responses.stored import (
     whole_content,
 )
 from stoker.core.responses.streaming import Streaming
-from stoker.core.stats import CacheStats
-from stoker.core.sweep import unlink_dead
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.policy import check_ttl
 
 R = TypeVar("R")
 Request = TypeVar("Request")

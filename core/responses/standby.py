@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from stoker.core.config import CacheConfig
-from stoker.core.link import Link
+from stoker.core.link.link import Link
+from stoker.core.log.scopes import Scope
 from stoker.core.manager import CacheManager
-from stoker.core.scopes import Scope
+from stoker.core.settings.config import CacheConfig
 from stoker.core.view import Cache
 
 

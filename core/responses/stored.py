@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from stoker.core.entry import MAX_TAG_BYTES
 from stoker.core.errors import UsageError
+from stoker.core.log.scopes import MAX_TAG_BYTES
 from stoker.core.responses.models import GenerationResponse, ResponseMetadata
 
 R = TypeVar("R")

@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from stoker.core.entry import encode_tags
+from stoker.core.entries.entry import encode_tags
 from stoker.core.errors import UsageError
-from stoker.core.loads import Load, flight_here
+from stoker.core.loading.loads import Load, flight_here
+from stoker.core.loading.serving import Reading
 from stoker.core.manager import CacheManager
 from stoker.core.responses.models import ResponseMetadata
 from stoker.core.responses.stored import Stored
 from stoker.core.responses.streams import Stream, StreamTooLargeError
-from stoker.core.serving import Reading
 
 
 class Streaming:

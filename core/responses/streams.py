@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from stoker.core.entries.weight import weigh
 from stoker.core.errors import StokerError
-from stoker.core.flights import Flight, LoadCancelledError
-from stoker.core.weight import weigh
+from stoker.core.loading.flights import Flight, LoadCancelledError
 
 C = TypeVar("C")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stoker.core.interface import CacheInterface
-from stoker.core.stats import CacheStats
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.testing.rules import Rules, rule
 
 

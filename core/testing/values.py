@@ -7,7 +7,7 @@ from typing import Any
 from unittest import SkipTest
 
 from stoker.core.interface import CacheInterface
-from stoker.core.stats import CacheStats
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.testing.rules import Rules, rule
 
 _NOTHING: Any = object()

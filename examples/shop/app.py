@@ -19,9 +19,9 @@ from examples.shop.catalog import Change
 from examples.shop.database import Database
 from examples.shop.outbox import Outbox
 from stoker.core import CacheConfig, CacheManager
-from stoker.core.config import load_config
-from stoker.core.metrics import ProcessCollector
-from stoker.core.redaction import redact_url
+from stoker.core.metrics.collectors import ProcessCollector
+from stoker.core.settings.config import load_config
+from stoker.core.settings.redaction import redact_url
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 """A number that the database can look for."""

@@ -10,7 +10,7 @@ import time
 from examples.running import Report, cache_of, run, settings
 from examples.speech.engine import Engine
 from stoker.core import CacheManager
-from stoker.core.stats import human_bytes
+from stoker.core.metrics.stats import human_bytes
 
 #: Types for audio. It is compressed already, or can't be: zstd would only cost time.
 TYPES = {

@@ -29,7 +29,7 @@ PATIENCE = 60.0
 PARTS = ("server", "worker", "beat", "exporter")
 
 LOADERS = """
-from stoker.core.loaders import loader
+from stoker.core.loading.loaders import loader
 
 @loader("up.product", cache_type="product")
 async def load_product(product_id: int) -> dict[str, int]:

@@ -18,7 +18,7 @@ from pytest_celery import (
 )
 
 from stoker.core import CacheConfig, CacheManager
-from stoker.core.hotkeys import HotKeys
+from stoker.core.warming.hotkeys import HotKeys
 from stoker.worker.app import create_app
 from stoker.worker.config import StokerConfig
 from tests.acceptance.items import ITEMS_URL, load_item

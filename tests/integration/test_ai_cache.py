@@ -18,7 +18,7 @@ from stoker.core import (
     UsageError,
     export_prometheus,
 )
-from stoker.core.entry import unpack_entry
+from stoker.core.entries.entry import unpack_entry
 from tests.managers import PATIENT, make_config
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.core import NOT_MODIFIED, CacheManager, Key, Tag, UsageError, loader
-from stoker.core.tier import State
+from stoker.core.entries.lookup import State
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.sources import hold_lease, until_state

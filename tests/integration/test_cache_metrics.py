@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from stoker.core import CacheConfig, CacheManager, CacheMetrics, CacheType, UsageError
-from stoker.core.cache_metrics import Window
 from stoker.core.clock import boottime
 from stoker.core.counters import TypeCounters
-from stoker.core.metrics import ProcessCollector
+from stoker.core.metrics.cache_metrics import Window
+from stoker.core.metrics.collectors import ProcessCollector
 from tests.managers import make_config
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -68,7 +68,7 @@ async def test_processes_share_a_young_count_and_only_workers_walk_large_servers
     await cache.set("session", "s", 1)
     await cache._noting.note()  # somebody counted a moment ago
     assert value(registry, "cache_size_keys", cache_type="session") == 0
-    monkeypatch.setattr("stoker.core.sizes.WALKED_KEYS", 0)
+    monkeypatch.setattr("stoker.core.maintenance.sizes.WALKED_KEYS", 0)
     redis_server.client().hset(cache.keys.sizes, mapping={"": "1.0", "session": 7})
     await cache._noting.note()
     assert value(registry, "cache_size_keys", cache_type="session") == 7

@@ -194,7 +194,7 @@ async def test_an_annotation_for_type_checkers_only_is_told_once(
         async def load(n: int) -> ForCheckersOnly[str, int]:
             return {"n": n}  # type: ignore[return-value]  # pyright: ignore
 
-        with caplog.at_level(logging.WARNING, "stoker.core.loaders"):
+        with caplog.at_level(logging.WARNING, "stoker.core.loading.loaders"):
             assert [await load(1), await load(1), await load(2)] == [{"n": 1}, {"n": 1}, {"n": 2}]
         [record] = [one for one in caplog.records if getattr(one, "action", "") == "unresolved_annotation"]
         assert "load reason=name 'ForCheckersOnly' is not defined" in record.getMessage()
@@ -224,7 +224,7 @@ async def test_a_result_that_cant_be_stored_is_handed_on_and_told_once(
             calls += 1
             return {"n": n, "lock": threading.Lock()}
 
-        with caplog.at_level(logging.WARNING, "stoker.core.storage"):
+        with caplog.at_level(logging.WARNING, "stoker.core.entries.storage"):
             assert [(await load(n))["n"] for n in (1, 1, 2)] == [1, 1, 2]
         assert calls == 3
         assert manager.counters.of("page").unstorable == 3

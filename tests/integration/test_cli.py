@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from stoker.core.config import CacheConfig
-from stoker.core.loaders import loader
+from stoker.core.loading.loaders import loader
 from stoker.core.manager import CacheManager
+from stoker.core.settings.config import CacheConfig
 from stoker.worker.cli import cli
 from stoker.worker.health import HealthServer
 from tests.commands import run_stoker

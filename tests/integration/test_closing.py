@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.core import Key, Tag, loader
-from stoker.core.kept import KeptInvalidations
+from stoker.core.log.kept import KeptInvalidations
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from stoker.core import CacheManager, Everything, Key, Pattern, Tag, Type
-from stoker.core.cleanup import cleanup_metrics
-from stoker.core.heartbeat import Heartbeat, processes
-from stoker.core.hotkeys import ranking
-from stoker.core.rates import compute_hit_rates, stored_hit_rates
-from stoker.core.routing import slot_of
-from stoker.core.runs import RunLock, add_totals, recent_runs, record_run, totals
-from stoker.core.scopes import Scope
-from stoker.core.sizes import measure_sizes
+from stoker.core.link.routing import slot_of
+from stoker.core.log.scopes import Scope
+from stoker.core.maintenance.cleanup import cleanup_metrics
+from stoker.core.maintenance.heartbeat import Heartbeat, processes
+from stoker.core.maintenance.sizes import measure_sizes
+from stoker.core.warming.hotkeys import ranking
+from stoker.core.warming.rates import compute_hit_rates, stored_hit_rates
+from stoker.core.warming.runs import RunLock, add_totals, recent_runs, record_run, totals
 from tests.clusters import ClusterServers
 from tests.managers import make_manager
 from tests.servers import RedisServer

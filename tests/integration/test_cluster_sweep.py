@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from stoker.core import CacheManager, Tag
-from stoker.core.cluster import ClusterLink
-from stoker.core.position import parse_position
-from stoker.core.routing import slot_of
-from stoker.core.sweep import COMMIT_MARGIN, Sweep, sweep
-from stoker.core.tier import State
+from stoker.core.entries.lookup import State
+from stoker.core.link.cluster import ClusterLink
+from stoker.core.link.routing import slot_of
+from stoker.core.log.position import parse_position
+from stoker.core.maintenance.sweep import COMMIT_MARGIN, Sweep, sweep
 from tests.clusters import ClusterServers
 from tests.managers import make_manager
 from tests.servers import RedisServer

@@ -19,8 +19,8 @@ from stoker.core import (
     loader,
     previous,
 )
-from stoker.core.loaders import is_conditional, returned_by
-from stoker.core.tier import State
+from stoker.core.entries.lookup import State
+from stoker.core.loading.loaders import is_conditional, returned_by
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.sources import hold_lease, until_state

@@ -19,7 +19,7 @@ from stoker.core import (
     get_default_cache,
     init_default_cache,
 )
-from stoker.core import default_cache as module
+from stoker.core.decorators import default_cache as module
 from tests.managers import make_config
 from tests.servers import RedisServer
 

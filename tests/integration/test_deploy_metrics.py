@@ -9,11 +9,11 @@ import pytest
 from prometheus_client.metrics_core import Metric
 
 from stoker.core import CacheManager
-from stoker.core.heartbeat import Heartbeat
-from stoker.core.metrics import ProcessCollector
-from stoker.core.rates import CounterFlush, compute_hit_rates
-from stoker.core.sizes import measure_sizes
-from stoker.core.warming import warm
+from stoker.core.maintenance.heartbeat import Heartbeat
+from stoker.core.maintenance.sizes import measure_sizes
+from stoker.core.metrics.collectors import ProcessCollector
+from stoker.core.warming.rates import CounterFlush, compute_hit_rates
+from stoker.core.warming.warming import warm
 from stoker.worker.exporter import scrape
 from tests.deployment import ROOT, dashboard, expressions, labels_in, names_in, rules
 from tests.managers import make_manager

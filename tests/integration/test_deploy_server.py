@@ -11,7 +11,7 @@ import psutil
 import pytest
 import redis
 
-from stoker.core.config import load_config
+from stoker.core.settings.config import load_config
 from stoker.worker.config import StokerConfig
 from stoker.worker.doctor import Finding, examine_server
 from tests.deployment import DEPLOY, SECRETS, services

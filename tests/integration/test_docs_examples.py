@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from stoker.core import CacheManager
-from stoker.core.scopes import Everything
+from stoker.core.log.scopes import Everything
 from tests.commands import run_stoker
 from tests.managers import make_manager
 from tests.pages import commands, example, text_of

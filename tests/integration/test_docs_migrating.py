@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheConfig, CacheManager, ResponseCache, load_config
-from stoker.core.config import RedisConfig
+from stoker.core.settings.config import RedisConfig
 from stoker.core.stores import Store
 from tests.managers import PATIENT
 from tests.pages import DOCS, ROOT, table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stoker.core import Everything, Key, Pattern, Scope, Tag, Type
-from stoker.core.explain import count_hit, explain, newest_records
+from stoker.core.maintenance.explain import count_hit, explain, newest_records
 from tests.managers import make_manager
 from tests.servers import RedisServer
 

@@ -9,8 +9,8 @@ import subprocess
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from stoker.core.config import CacheConfig
 from stoker.core.manager import CacheManager
+from stoker.core.settings.config import CacheConfig
 from stoker.worker.exporter import make_app
 from tests.commands import STOKER, clean_environment
 from tests.servers import RedisServer, free_port

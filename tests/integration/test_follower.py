@@ -10,10 +10,10 @@ import pytest
 
 from stoker.core import CacheManager, Key, Tag
 from stoker.core.clock import boottime
-from stoker.core.follower import Follower
-from stoker.core.log import InvalidationLog
-from stoker.core.position import parse_position
-from stoker.core.sweep import sweep
+from stoker.core.log.fleet_log import InvalidationLog
+from stoker.core.log.follower import Follower
+from stoker.core.log.position import parse_position
+from stoker.core.maintenance.sweep import sweep
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from stoker.core import Everything, Key, Pattern, Scope, Tag, Type, loader
-from stoker.core.appending import MAX_RECORD_SCOPES
-from stoker.core.position import parse_position
+from stoker.core.log.appending import MAX_RECORD_SCOPES
+from stoker.core.log.position import parse_position
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

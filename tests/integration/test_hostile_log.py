@@ -8,7 +8,7 @@ import pytest
 
 from stoker.core import Key
 from stoker.core.errors import StokerError
-from stoker.core.position import parse_position
+from stoker.core.log.position import parse_position
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stoker.core import Tag
-from stoker.core.flights import Flight, Flights, Loaded
+from stoker.core.loading.flights import Flight, Flights, Loaded
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheManager, Key, Recipe, Scope, Tag, Type, contention, loader
-from stoker.core.loads import Load
+from stoker.core import CacheManager, Key, Recipe, Scope, Tag, Type, loader
+from stoker.core.loading import contention
+from stoker.core.loading.loads import Load
 from tests.managers import make_config, make_manager
 from tests.servers import RedisServer
 from tests.sources import Source, commands_run, hold_lease

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.core import lease
+from stoker.core.loading import lease
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.sources import Source

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from stoker.core.errors import LinkError, UsageError
-from stoker.core.link import MAX_UNSENT_BYTES, Link
+from stoker.core.link.link import Link
+from stoker.core.link.sending import MAX_UNSENT_BYTES
 from tests.managers import make_manager
 from tests.servers import RedisServer
 

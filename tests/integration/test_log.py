@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from stoker.core import Key, Tag
-from stoker.core.appending import MAX_RECORD_SCOPES
 from stoker.core.clock import boottime
-from stoker.core.log import CHECK_COUNT
-from stoker.core.position import parse_position
-from stoker.core.scopes import Copy
+from stoker.core.log.appending import MAX_RECORD_SCOPES
+from stoker.core.log.fleet_log import CHECK_COUNT
+from stoker.core.log.position import parse_position
+from stoker.core.log.scopes import Copy
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

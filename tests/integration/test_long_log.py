@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from stoker.core import CacheManager, Key, Tag
-from stoker.core.backlog import FIRST_COUNT, Backlog
-from stoker.core.history import History
-from stoker.core.position import START, parse_position
-from stoker.core.sweep import sweep
+from stoker.core.log.backlog import FIRST_COUNT, Backlog
+from stoker.core.log.history import History
+from stoker.core.log.position import START, parse_position
+from stoker.core.maintenance.sweep import sweep
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

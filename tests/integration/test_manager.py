@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from stoker.core import CacheManager, Tag, UsageError, loader
-from stoker.core.loaders import Recipe
-from stoker.core.policy import BUILTIN_TYPES
+from stoker.core.recipe import Recipe
+from stoker.core.settings.policy import BUILTIN_TYPES
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -31,9 +31,9 @@ from stoker.core import (
     invalidate_on_write,
     loader,
 )
-from stoker.core.loaders import registered
+from stoker.core.loading.loaders import registered
+from stoker.core.maintenance.sweep import sweep
 from stoker.core.responses import ChatMessage, GenerationRequest, GenerationResponse, ResponseCache
-from stoker.core.sweep import sweep
 from tests.clusters import ClusterServers
 from tests.managers import make_config, make_manager
 from tests.servers import RedisServer, free_port

@@ -9,10 +9,10 @@ import pytest
 
 from stoker.core import CacheConfig, CacheManager, Key, Tag, UsageError
 from stoker.core.errors import LinkError
-from stoker.core.explain import explain
-from stoker.core.flights import LoadCancelledError
-from stoker.core.rates import compute_hit_rates
-from stoker.core.sizes import measure_sizes
+from stoker.core.loading.flights import LoadCancelledError
+from stoker.core.maintenance.explain import explain
+from stoker.core.maintenance.sizes import measure_sizes
+from stoker.core.warming.rates import compute_hit_rates
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 

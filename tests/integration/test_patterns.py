@@ -67,7 +67,7 @@ async def test_what_was_stored_again_before_the_purge_stays(redis_server: RedisS
         await cache.set_many("page", {"old": 1, "new": 1})
         await cache.invalidate(Pattern("page", "*"))
         await cache.set("page", "new", 2)
-        from stoker.core.purging import purge
+        from stoker.core.maintenance.purging import purge
 
         assert await purge(cache, "page", "*") == 1
         assert await cache.get_many("page", ["old", "new"]) == {"new": 2}
@@ -85,7 +85,7 @@ async def test_counters_are_no_entries(redis_server: RedisServer, prefix: str) -
 async def test_many_entries_go_in_small_steps(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker.core.purging.UNLINK_BATCH", 7)
+    monkeypatch.setattr("stoker.core.maintenance.purging.UNLINK_BATCH", 7)
     async with manager(redis_server, prefix, ["redis"]) as cache:
         await cache.set_many("page", {f"k{n}": n for n in range(2500)})
         assert await cache.invalidate_pattern("page", "k*") == 2500
@@ -95,7 +95,7 @@ async def test_many_entries_go_in_small_steps(
 async def test_a_purge_is_bounded_in_time_and_the_invalidation_holds(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker.core.purging.PURGE_SECONDS", -1)
+    monkeypatch.setattr("stoker.core.maintenance.purging.PURGE_SECONDS", -1)
     async with manager(redis_server, prefix, ["redis"]) as cache:
         keys = [f"k{n}" for n in range(3000)]
         await cache.set_many("page", dict.fromkeys(keys, 1))

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.core import CacheConfig, CacheManager, RequestMetrics, ResponseCache, UsageError, load_config
-from stoker.core.cleanup import cleanup_metrics
-from stoker.core.percentiles import percentile
+from stoker.core.maintenance.cleanup import cleanup_metrics
+from stoker.core.metrics.percentiles import percentile
 from stoker.core.responses import request_metrics
 from tests.managers import make_manager
 from tests.servers import RedisServer

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from stoker.core import CacheManager, Everything, Key
-from stoker.core.routing import slot_of
+from stoker.core.link.routing import slot_of
 from tests.clusters import ClusterServers
 from tests.freshness import Traffic
 from tests.managers import make_manager

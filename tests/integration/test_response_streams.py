@@ -18,7 +18,7 @@ from stoker.core import (
     ResponseCache,
     UsageError,
 )
-from stoker.core.flights import LoadCancelledError
+from stoker.core.loading.flights import LoadCancelledError
 from tests.managers import make_config
 from tests.servers import RedisServer
 from tests.streams import CHUNKS, REQUEST, Model, caches, collect

@@ -12,13 +12,13 @@ from urllib.parse import quote
 import pytest
 
 from stoker.core import CacheConfig, CacheManager, Everything, Key, Tag
-from stoker.core.cleanup import cleanup_metrics
 from stoker.core.errors import LinkError
 from stoker.core.events import apply_events, parse_event
-from stoker.core.hotkeys import ranking
-from stoker.core.rates import compute_hit_rates
-from stoker.core.sizes import measure_sizes
-from stoker.core.sweep import sweep
+from stoker.core.maintenance.cleanup import cleanup_metrics
+from stoker.core.maintenance.sizes import measure_sizes
+from stoker.core.maintenance.sweep import sweep
+from stoker.core.warming.hotkeys import ranking
+from stoker.core.warming.rates import compute_hit_rates
 from tests.certificates import Certificates, TlsServer
 from tests.clusters import ClusterServers, Sentinels, replicate
 from tests.conftest import missing

@@ -8,7 +8,7 @@ import pytest
 
 from stoker.core import CacheConfig, CacheManager, Everything
 from stoker.core.errors import LinkError
-from stoker.core.sentinel import SentinelLink
+from stoker.core.link.sentinel import SentinelLink
 from tests.clusters import Sentinels, replicate
 from tests.freshness import Traffic
 from tests.managers import make_manager

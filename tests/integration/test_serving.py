@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheManager, Everything, Key, Reading, Tag
-from stoker.core.tier import State
+from stoker.core.entries.lookup import State
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.sources import Source, until_state

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from stoker.core import CacheBackend, CacheConfig, CacheManager, CacheStats, UsageError
-from stoker.core.stats import ENOUGH_REQUESTS, human_bytes, low_hit_rate
+from stoker.core.metrics.stats import ENOUGH_REQUESTS, human_bytes, low_hit_rate
 from tests.clusters import ClusterServers
 from tests.managers import make_config, make_manager
 from tests.servers import RedisServer
@@ -185,7 +185,7 @@ async def test_an_evicting_memory_is_named_as_the_cause(prefix: str) -> None:
 async def test_a_worker_s_count_is_told_where_there_are_too_many_keys_to_walk(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker.core.sizes.WALKED_KEYS", 0)
+    monkeypatch.setattr("stoker.core.maintenance.sizes.WALKED_KEYS", 0)
     async with make_manager(redis_server, prefix, page={}) as cache:
         await cache.set("page", "k", 1)
         assert (await cache.get_stats("page")).cached_keys == 1  # nobody has counted yet
@@ -200,7 +200,7 @@ async def test_a_worker_s_count_is_told_where_there_are_too_many_keys_to_walk(
 async def test_a_count_that_takes_too_long_says_that_there_are_more(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker.core.census.WALK_SECONDS", -1)
+    monkeypatch.setattr("stoker.core.metrics.census.WALK_SECONDS", -1)
     async with make_manager(redis_server, prefix, page={}) as cache:
         await cache.set("page", "k", 1)
         stats = await cache.get_stats("page")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheManager
-from stoker.core.heartbeat import Heartbeat
+from stoker.core.maintenance.heartbeat import Heartbeat
 from stoker.tasks.runtime import Runtime, runtime_of
 from stoker.worker import steps
 from stoker.worker.app import create_app
@@ -66,7 +66,7 @@ class Wrong:
 async def test_a_heartbeat_that_fails_is_said_once_and_goes_on(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stoker.core.heartbeat.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("stoker.core.maintenance.heartbeat.BEAT_SECONDS", 0.01)
     client = redis_server.client()
     async with make_manager(redis_server, prefix) as manager:
         wrong = Wrong()

@@ -258,7 +258,7 @@ def test_what_nobody_says_is_as_usual_for_its_kind(
 
 
 async def test_a_configuration_object_says_all(redis_server: RedisServer, prefix: str) -> None:
-    host, port = redis_server.url.removeprefix("redis://").rstrip("/0").split(":")
+    host, port = redis_server.url.removeprefix("redis://").removesuffix("/0").split(":")
     config = CacheConfig(
         backend=CacheBackend.MULTI_LAYER,
         namespace="api",

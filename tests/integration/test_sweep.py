@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from stoker.core import CacheManager, Key, Tag
-from stoker.core.sweep import Sweep, sweep
+from stoker.core.maintenance.sweep import Sweep, sweep
 from tests.managers import make_manager
 from tests.servers import RedisServer
 

@@ -13,9 +13,9 @@ from celery import Celery
 from celery.exceptions import Reject, Retry
 
 from stoker.core import CacheManager, EventError, Key, loader
-from stoker.core import sweep as core_sweep
-from stoker.core.hotkeys import HotKeys
-from stoker.core.runs import recent_runs, totals
+from stoker.core.maintenance import sweep as core_sweep
+from stoker.core.warming.hotkeys import HotKeys
+from stoker.core.warming.runs import recent_runs, totals
 from stoker.tasks import sweep as sweep_module
 from stoker.tasks.invalidate import NotAcknowledgedError
 from stoker.tasks.registry import TASKS

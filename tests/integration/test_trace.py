@@ -8,8 +8,8 @@ import pytest
 
 from stoker.core import Key, loader, make_event
 from stoker.core.events import apply_events
-from stoker.core.hotkeys import HotKeys
-from stoker.core.warming import warm
+from stoker.core.warming.hotkeys import HotKeys
+from stoker.core.warming.warming import warm
 from tests.managers import make_manager
 from tests.servers import RedisServer
 
@@ -38,7 +38,7 @@ async def test_a_reload_names_the_event_and_the_record(
         await HotKeys(service).flush()
         event = make_event(Key("product", "7"), event_id="order-17", source="shop")
         receipt = await apply_events(worker, [event])
-        with caplog.at_level(logging.INFO, "stoker.core.loads"):
+        with caplog.at_level(logging.INFO, "stoker.core.loading.loads"):
             if by == "warming":
                 assert (await warm(worker, "product")).loaded == 1
             else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from stoker.core import Everything, Key, Pattern, Tag
-from stoker.core.sweep import sweep
+from stoker.core.maintenance.sweep import sweep
 from tests.clusters import ClusterServers, Sentinels, replicate
 from tests.conftest import missing
 from tests.freshness import Traffic

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from stoker.core import Tag
-from stoker.core.clients import async_client, blocking_client
 from stoker.core.errors import ConfigError
 from stoker.core.keys import Keys
+from stoker.core.link.clients import async_client, blocking_client
 from stoker.worker.app import broker_url, create_app
 from stoker.worker.config import StokerConfig
 from stoker.worker.consumer import EventConsumer, Subscription

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheManager, Key, Tag, UsageError
-from stoker.core.sweep import sweep
+from stoker.core.maintenance.sweep import sweep
 from tests.managers import make_manager
 from tests.servers import RedisServer
 

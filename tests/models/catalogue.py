@@ -18,6 +18,7 @@ from tests.models import (
     settling,
     strict,
     sweep,
+    vouched,
     write_through,
 )
 from tests.models.explorer import Model, Rule
@@ -47,6 +48,7 @@ PARTS = (
     Part("flights", flights.Joining.rules, flights.SETUPS, flights.DEEP, flights.HOLES),
     Part("leases", leases.Leases.rules, leases.SETUPS, leases.DEEP),
     Part("marks", marks.Marks.rules, marks.SETUPS, marks.DEEP, marks.HOLES),
+    Part("vouched", vouched.Vouched.rules, vouched.SETUPS, vouched.DEEP),
     Part("write_through", write_through.WriteThrough.rules, write_through.SETUPS, write_through.DEEP),
     Part("memory", memory.Memory.rules, memory.SETUPS, memory.DEEP),
     Part("outage", outage.Outage.rules, outage.SETUPS, outage.DEEP),

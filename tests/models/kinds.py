@@ -17,6 +17,9 @@ LOST = "live entry lost"
 USELESS = "dead at once"
 """A value that is true was stored dead, though nothing had been changed since."""
 
+REPLACED = "replaced by an older load"
+"""A value that a caller vouched for gave way to a load that had begun before."""
+
 DISOBEYED = "own invalidation not obeyed"
 """A process served what it had itself invalidated."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.core.addresses import Servers, check_redis_url
-from stoker.core.redaction import redact_url
+from stoker.core.settings.addresses import Servers, check_redis_url
+from stoker.core.settings.redaction import redact_url
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stoker.core import ages
-from stoker.core.ages import Ages
+from stoker.core.log import ages
+from stoker.core.log.ages import Ages
 
 NEVER = float("-inf")
 

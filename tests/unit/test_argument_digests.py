@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from stoker.core import UsageError, generate_cache_key
-from stoker.core.arguments import ArgumentDigest, encode_argument
+from stoker.core.decorators.arguments import ArgumentDigest, encode_argument
 
 SNAPSHOT = Path(__file__).parent.parent / "snapshots" / "digests-v1.json"
 

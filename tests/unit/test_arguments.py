@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from stoker.core.arguments import ArgumentDigest
+from stoker.core.decorators.arguments import ArgumentDigest
 from stoker.core.errors import UsageError
 
 
@@ -192,7 +192,7 @@ def test_what_tells_nothing_is_refused() -> None:
 
 def test_digests_are_the_same_in_every_process() -> None:
     program = (
-        "from stoker.core.arguments import ArgumentDigest\n"
+        "from stoker.core.decorators.arguments import ArgumentDigest\n"
         "def takes(a, b): ...\n"
         "print(ArgumentDigest(takes)(({'x', 'y', 'z', 'w'}, {'k': ('v', 1.5, None)}), {}))\n"
     )
@@ -211,7 +211,7 @@ def test_digests_are_the_same_in_every_process() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stoker.core.arguments.MAX_REMEMBERED", 10)
+    monkeypatch.setattr("stoker.core.decorators.arguments.MAX_REMEMBERED", 10)
     digest = ArgumentDigest(takes)
     assert len({digest((n,), {}) for n in itertools.chain(range(50), range(50))}) == 50
     assert len(digest._remembered) <= 10

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.buckets import MOST_BUCKETS, Buckets, decayed_rates
-from stoker.core.policy import Policy, WarmPolicy
+from stoker.core.settings.policy import Policy, WarmPolicy
+from stoker.core.warming.buckets import MOST_BUCKETS, Buckets, decayed_rates
 
 NOW = 1_700_000_000.0
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from stoker.core.codec import UnstorableError, check_decodable, decode_value, encode_value
-from stoker.core.entry import Entry, make_flags
+from stoker.core.entries.codec import UnstorableError, check_decodable, decode_value, encode_value
+from stoker.core.entries.entry import Entry, make_flags
 from stoker.core.errors import EntryError, UsageError
-from stoker.core.policy import Policy
+from stoker.core.settings.policy import Policy
 
 values = st.recursive(
     st.none()

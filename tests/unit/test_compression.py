@@ -11,10 +11,10 @@ import pytest
 import zstandard
 from pydantic import ValidationError
 
-from stoker.core.codec import encode_value
-from stoker.core.compression import compress, compressing, expand
+from stoker.core.entries.codec import encode_value
+from stoker.core.entries.compression import compress, compressing, expand
 from stoker.core.errors import EntryError
-from stoker.core.policy import Policy
+from stoker.core.settings.policy import Policy
 
 TEXT_OF_WORDS = "the cache keeps what is asked for often and forgets the rest of what it was told"
 WORDS = TEXT_OF_WORDS.split()

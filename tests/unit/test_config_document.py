@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stoker.core.document import (
+from stoker.core.errors import ConfigError
+from stoker.core.settings.document import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_VALUES,
@@ -17,7 +18,6 @@ from stoker.core.document import (
     plain_value,
     read_document,
 )
-from stoker.core.errors import ConfigError
 from tests.configuring import load, problems
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stoker.core.config import WORKER_FIELDS, CacheConfig, load_config
-from stoker.core.environment import OLDER_NAMES, OLDER_NAMES_TOO
-from stoker.core.fields import find
-from stoker.core.problems import dotted
+from stoker.core.settings.config import WORKER_FIELDS, CacheConfig, load_config
+from stoker.core.settings.environment import OLDER_NAMES, OLDER_NAMES_TOO
+from stoker.core.settings.fields import find
+from stoker.core.settings.problems import dotted
 from stoker.worker.config import StokerConfig
 from tests.configuring import load, load_cache, problems
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stoker.core.config import CacheConfig
-from stoker.core.problems import MOST_TOLD
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.problems import MOST_TOLD
 from tests.configuring import load, load_cache, problems
 
 

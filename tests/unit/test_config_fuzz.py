@@ -11,11 +11,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stoker.core.config import describe, load_config
-from stoker.core.environment import OLDER_NAMES, variables
 from stoker.core.errors import ConfigError
-from stoker.core.fields import Kind
-from stoker.core.redaction import redact_url
+from stoker.core.settings.config import describe, load_config
+from stoker.core.settings.environment import OLDER_NAMES, variables
+from stoker.core.settings.fields import Kind
+from stoker.core.settings.redaction import redact_url
 from stoker.worker.config import StokerConfig
 
 quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

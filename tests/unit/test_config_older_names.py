@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from stoker.core import CacheBackend, CacheConfig
-from stoker.core.fields import find
-from stoker.core.older_names import (
+from stoker.core.settings.fields import find
+from stoker.core.settings.older_names import (
     ALL_TYPES,
     BACKENDS,
     OLDER_ARGUMENTS,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from stoker.core import CacheConfig
-from stoker.core.addresses import check_redis_url
-from stoker.core.config import RedisConfig, load_config
-from stoker.core.settings import describe
+from stoker.core.settings.addresses import check_redis_url
+from stoker.core.settings.config import RedisConfig, load_config
+from stoker.core.settings.settings import describe
 from stoker.worker.config import StokerConfig
 from tests.configuring import load, problems
 
@@ -50,7 +50,7 @@ def test_given_parts_go_over_those_of_the_url(parts: dict[str, Any], url: str) -
 
 
 def test_redis_py_reads_what_was_put_together_as_it_was_meant() -> None:
-    from stoker.core.clients import asked_for
+    from stoker.core.link.clients import asked_for
 
     config = RedisConfig(host="cache", port=7, db=3, username="m e:@", password=SecretStr("p@/:#?%ü"))
     assert asked_for(config.url) == {"username": "m e:@", "password": "p@/:#?%ü", "db": 3}
@@ -65,7 +65,7 @@ def test_redis_py_reads_what_was_put_together_as_it_was_meant() -> None:
 def test_any_user_and_password_come_out_as_they_were_given(
     url: str, user: str, password: str, db: int
 ) -> None:
-    from stoker.core.clients import asked_for
+    from stoker.core.link.clients import asked_for
 
     config = RedisConfig(url=url, username=user, password=SecretStr(password), db=db)
     found = asked_for(config.url)

@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
-from stoker.core.config import load_config
-from stoker.core.fields import Kind, leaves
+from stoker.core.settings.config import load_config
+from stoker.core.settings.fields import Kind, leaves
 from stoker.schedules.check import check
 from stoker.worker.config import StokerConfig, config_schema
 from stoker.worker.reference import PAGE, SCHEMA, duration, renew, schema_text

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from stoker.core.config import CacheConfig, RedisConfig, describe
 from stoker.core.errors import ConfigError
-from stoker.core.redaction import is_secret_name, redact, redact_url
+from stoker.core.settings.config import CacheConfig, RedisConfig, describe
+from stoker.core.settings.redaction import is_secret_name, redact, redact_url
 from stoker.worker.config import BrokerConfig, StokerConfig
 from tests.configuring import load, write
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stoker.core.config import CacheConfig, RedisConfig
-from stoker.core.policy import BUILTIN_TYPES, Policy, WarmPolicy
+from stoker.core.settings.config import CacheConfig, RedisConfig
+from stoker.core.settings.policy import BUILTIN_TYPES, Policy, WarmPolicy
 from tests.configuring import load_cache, problems
 
 BUILTIN_TTLS = {

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from stoker.core.config import load_config
+from stoker.core.settings.config import load_config
 from stoker.schedules.check import check
 from stoker.worker.config import StokerConfig
 from tests.deployment import (

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stoker.core.codec import decode_value
-from stoker.core.config import load_config
-from stoker.core.entry import COMPRESSIONS, HEADER_BYTES, SERIALIZERS, Entry, pack_entry, unpack_entry
+from stoker.core.entries.codec import decode_value
+from stoker.core.entries.entry import COMPRESSIONS, HEADER_BYTES, SERIALIZERS, Entry, pack_entry, unpack_entry
 from stoker.core.events import parse_event
 from stoker.core.keys import Keys
-from stoker.core.position import parse_position
-from stoker.core.scopes import Everything, Key, Pattern, Tag, Type, to_field
+from stoker.core.log.position import parse_position
+from stoker.core.log.scopes import Everything, Key, Pattern, Tag, Type, to_field
+from stoker.core.settings.config import load_config
 from stoker.schedules.check import check
 from stoker.worker.config import StokerConfig
 from tests.conftest import has_stated_bound

@@ -9,7 +9,7 @@ import pytest
 
 MODULES = (
     "stoker.core.keys",
-    "stoker.core.redaction",
+    "stoker.core.settings.redaction",
     "stoker.worker.announce",
     "stoker.worker.cli.show",
     "stoker.worker.listen",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.entry import (
+from stoker.core.entries.entry import (
     HEADER_BYTES,
     MAX_TAGS,
     Entry,
@@ -21,7 +21,7 @@ from stoker.core.entry import (
     unpack_entry,
 )
 from stoker.core.errors import EntryError, UsageError
-from stoker.core.position import join_position
+from stoker.core.log.position import join_position
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stoker.core.errors import EventError, UsageError
 from stoker.core.events import MAX_EVENT_BYTES, make_event, parse_event
-from stoker.core.scopes import Everything, Key, Pattern, Scope, Tag, Type
+from stoker.core.log.scopes import Everything, Key, Pattern, Scope, Tag, Type
 
 SCOPES: list[Scope] = [
     Key("product", "42"),

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from stoker.core import UsageError
-from stoker.core.handover import async_form
-from stoker.core.loop import LoopThread
+from stoker.core.sync.handover import async_form
+from stoker.core.sync.loop import LoopThread
 
 
 @pytest.fixture

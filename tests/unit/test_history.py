@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.history import MAX_PATTERNS, History
-from stoker.core.position import join_position
+from stoker.core.log.history import MAX_PATTERNS, History
+from stoker.core.log.position import join_position
 
 RECORDS = st.lists(
     st.sampled_from(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from stoker.core.kept import MAX_KEPT_SCOPES, KeptInvalidations, Notes
-from stoker.core.scopes import Copy, Key, Scope
+from stoker.core.log.kept import MAX_KEPT_SCOPES, KeptInvalidations, Notes
+from stoker.core.log.scopes import Copy, Key, Scope
 from tests.waiting import eventually
 
 

@@ -19,8 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
-from stoker.core.loaders import (
-    Recipe,
+from stoker.core.loading.loaders import (
     find,
     find_by_function,
     import_loaders,
@@ -28,6 +27,7 @@ from stoker.core.loaders import (
     registered,
     returned_by,
 )
+from stoker.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from stoker.core.errors import StokerError as Absent

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from stoker.core import Everything, Key, Tag
 from stoker.core.clock import boottime
-from stoker.core.local_log import MAX_KEPT_FIELDS, LocalLog
-from stoker.core.position import format_position, parse_position
-from stoker.core.scopes import Copy
+from stoker.core.log.local_log import MAX_KEPT_FIELDS, LocalLog
+from stoker.core.log.position import format_position, parse_position
+from stoker.core.log.scopes import Copy
 
 
 async def test_what_is_appended_is_known_at_once() -> None:

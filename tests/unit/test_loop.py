@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stoker.core.loop import LoopThread
+from stoker.core.sync.loop import LoopThread
 from tests.waiting import wait_until
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from stoker.core.ghosts import Ghosts, distance
-from stoker.core.memory_store import LARGEST_SHARE, LEAST_SHARE, MemoryStore
+from stoker.core.entries.ghosts import Ghosts, distance
+from stoker.core.entries.memory_store import LARGEST_SHARE, LEAST_SHARE, MemoryStore
 
 #: A folder of request traces: xz, then one little-endian int32 a request.
 TRACES = os.environ.get("STOKER_TEST_TRACES")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoker.core.memory_store import MAX_PASSED, MAX_RENEWALS, MemoryStore
+from stoker.core.entries.memory_store import MAX_PASSED, MAX_RENEWALS, MemoryStore
 
 Store = MemoryStore[Any, Any]
 

@@ -17,8 +17,8 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from stoker.core.memory_store import ENTRY_BYTES, MemoryStore
-from stoker.core.weight import UNKNOWN_BYTES, weigh
+from stoker.core.entries.memory_store import ENTRY_BYTES, MemoryStore
+from stoker.core.entries.weight import UNKNOWN_BYTES, weigh
 
 chance = random.Random(7)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from stoker.core.pacing import Pacing
-from stoker.core.policy import WarmPolicy
+from stoker.core.loading.pacing import Pacing
+from stoker.core.settings.policy import WarmPolicy
 
 
 async def test_no_more_run_at_once_than_the_type_allows() -> None:

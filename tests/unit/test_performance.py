@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from stoker.core import CacheConfig, UsageError
-from stoker.core.fields import find
-from stoker.core.memory_store import MemoryStore
+from stoker.core.entries.memory_store import MemoryStore
 from stoker.core.performance import CachePerformanceMonitor
 from stoker.core.performance.export import PerformanceCollector, export_prometheus
 from stoker.core.performance.figures import slope
+from stoker.core.settings.fields import find
 from tests.pages import table, text_of
 
 MB = 2**20

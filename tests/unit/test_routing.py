@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.core.calls import Command
 from stoker.core.errors import ReplyError
 from stoker.core.keys import Keys
-from stoker.core.routing import key_of, owners_by, redirection, slot_of, slots_by, split
+from stoker.core.link.calls import Command
+from stoker.core.link.routing import key_of, owners_by, redirection, slot_of, slots_by, split
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.beat import ScheduleEntry as CeleryEntry
 from pydantic import ValidationError
 
-from stoker.core.policy import BUILTIN_TYPES, Policy
+from stoker.core.settings.policy import BUILTIN_TYPES, Policy
 from stoker.schedules.beat import BeatTimetable, beat_schedule, task_arguments
 from stoker.schedules.check import Problem, check
 from stoker.schedules.model import ScheduleEntry

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.position import join_position
-from stoker.core.table import ScopeTable
+from stoker.core.log.position import join_position
+from stoker.core.log.table import ScopeTable
 
 SCOPES = st.integers(-(2**63), 2**63 - 1)
 POSITIONS = st.builds(

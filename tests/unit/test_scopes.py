@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stoker.core.errors import UsageError
 from stoker.core.keys import glob_escape
-from stoker.core.scopes import (
+from stoker.core.log.scopes import (
     Everything,
     Key,
     Pattern,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.sketch import Sketch
+from stoker.core.warming.sketch import Sketch
 
 #: A folder of request traces: xz, then one little-endian int32 a request.
 TRACES = os.environ.get("STOKER_TEST_TRACES")

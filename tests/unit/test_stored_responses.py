@@ -22,11 +22,11 @@ from stoker.core import (
     Tag,
     UsageError,
 )
-from stoker.core.codec import decode_value, encode_value
-from stoker.core.entry import Entry
-from stoker.core.policy import Policy
+from stoker.core.entries.codec import decode_value, encode_value
+from stoker.core.entries.entry import Entry
+from stoker.core.log.scopes import check_scope
 from stoker.core.responses.stored import Stored, describe, join_texts, tag_of, tags_of, whole_content
-from stoker.core.scopes import check_scope
+from stoker.core.settings.policy import Policy
 
 REQUEST = GenerationRequest([ChatMessage("user", "Hello")], model="asked")
 

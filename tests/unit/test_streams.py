@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoker.core.flights import LoadCancelledError
+from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.responses.streams import Stream, StreamTooLargeError
 
 LARGE = 2**30

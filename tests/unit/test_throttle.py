@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stoker.core.throttle import Throttle
+from stoker.core.loading.throttle import Throttle
 
 
 def test_a_name_is_held_until_its_time_is_over_or_it_is_freed() -> None:

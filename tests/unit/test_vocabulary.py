@@ -7,8 +7,8 @@ import copy
 import pytest
 
 from stoker.core import CacheConfig, CacheManager, CacheType, Event, Key, Pattern, Scope, Type, cached
-from stoker.core.policy import BUILTIN_TYPES
-from stoker.core.scopes import to_fields
+from stoker.core.log.scopes import to_fields
+from stoker.core.settings.policy import BUILTIN_TYPES
 from tests.managers import make_config
 from tests.servers import RedisServer
 

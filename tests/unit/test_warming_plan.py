@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.planning import MOST_REASONS, WarmRun, horizon, is_due
-from stoker.core.tier import EntryState, State
-from stoker.core.warming import Pacer
+from stoker.core.entries.lookup import EntryState, State
+from stoker.core.warming.planning import MOST_REASONS, WarmRun, horizon, is_due
+from stoker.core.warming.warming import Pacer
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from stoker.core.explain import Explanation, Record
-from stoker.core.explain import explain as explain_key
-from stoker.core.heartbeat import ProcessInfo, processes
-from stoker.core.hotkeys import HotKey, ranking
 from stoker.core.keys import check_key
-from stoker.core.pauses import paused
-from stoker.core.rates import WINDOWS, HitRate, compute_hit_rates
-from stoker.core.runs import RunRecord, recent_runs
-from stoker.core.sizes import measure_sizes
+from stoker.core.maintenance.explain import Explanation, Record
+from stoker.core.maintenance.explain import explain as explain_key
+from stoker.core.maintenance.heartbeat import ProcessInfo, processes
+from stoker.core.maintenance.sizes import measure_sizes
+from stoker.core.warming.hotkeys import HotKey, ranking
+from stoker.core.warming.pauses import paused
+from stoker.core.warming.rates import WINDOWS, HitRate, compute_hit_rates
+from stoker.core.warming.runs import RunRecord, recent_runs
 from stoker.worker.cli.setup import config_option, connected, json_option, loaded_config, run_async
 from stoker.worker.cli.show import (
     clock,

@@ -6,9 +6,9 @@ from importlib.resources import files
 
 import click
 
-from stoker.core.config import describe
 from stoker.core.errors import StokerError
-from stoker.core.loaders import import_loaders
+from stoker.core.loading.loaders import import_loaders
+from stoker.core.settings.config import describe
 from stoker.schedules import check as checks
 from stoker.worker.cli.lazy import Failure
 from stoker.worker.cli.setup import config_option, json_option, loaded_config

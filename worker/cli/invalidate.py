@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import click
 
 from stoker.core.errors import StokerError
-from stoker.core.explain import count_hit
-from stoker.core.log import Receipt
-from stoker.core.manager import CacheManager
-from stoker.core.scopes import (
+from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.scopes import (
     Everything,
     Key,
     Pattern,
@@ -21,6 +19,8 @@ from stoker.core.scopes import (
     describe_scope,
     to_fields,
 )
+from stoker.core.maintenance.explain import count_hit
+from stoker.core.manager import CacheManager
 from stoker.worker.cli.arguments import check_reason, user_name
 from stoker.worker.cli.setup import config_option, connected, json_option, loaded_config, run_async
 from stoker.worker.cli.show import progress, write_json

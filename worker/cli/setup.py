@@ -14,11 +14,11 @@ import redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from stoker.core.clients import async_client
-from stoker.core.config import Loaded, load_config
 from stoker.core.errors import ReplyError, StokerError
+from stoker.core.link.clients import async_client
 from stoker.core.manager import CacheManager
-from stoker.core.redaction import redact_url
+from stoker.core.settings.config import Loaded, load_config
+from stoker.core.settings.redaction import redact_url
 from stoker.worker import logs
 from stoker.worker.config import StokerConfig
 from stoker.worker.refusals import is_refusal, remedy

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import click
 
 from stoker.core.errors import StokerError
-from stoker.core.loaders import import_loaders
-from stoker.core.pauses import pause as pause_type
-from stoker.core.pauses import paused
-from stoker.core.pauses import resume as resume_type
-from stoker.core.warming import WarmRun
-from stoker.core.warming import warm as warm_type
+from stoker.core.loading.loaders import import_loaders
+from stoker.core.warming.pauses import pause as pause_type
+from stoker.core.warming.pauses import paused
+from stoker.core.warming.pauses import resume as resume_type
+from stoker.core.warming.warming import WarmRun
+from stoker.core.warming.warming import warm as warm_type
 from stoker.schedules.plan import warmable
 from stoker.worker.cli.arguments import SecondsRange, check_reason, user_name
 from stoker.worker.cli.setup import config_option, connected, json_option, loaded_config, run_async

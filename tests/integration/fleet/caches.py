@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from stoker.core import CacheConfig, CacheManager, Policy
-from stoker.core.config import RedisConfig
-from stoker.core.hotkeys import HotKeys
-from stoker.core.rates import CounterFlush
+from stoker.core.settings.config import RedisConfig
+from stoker.core.warming.hotkeys import HotKeys
+from stoker.core.warming.rates import CounterFlush
 from tests.servers import RedisServer
 
 #: Every entry is due at once: there is no need to wait for a TTL to run down.

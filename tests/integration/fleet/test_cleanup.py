@@ -7,13 +7,13 @@ import time
 from typing import Any
 
 from stoker.core import CacheManager, loader
-from stoker.core.cleanup import CATEGORIES, CleanupReport, cleanup_metrics
-from stoker.core.heartbeat import Heartbeat
-from stoker.core.pauses import pause
-from stoker.core.rates import compute_hit_rates
-from stoker.core.runs import RunLock, recent_runs
-from stoker.core.sizes import measure_sizes, stored_sizes
-from stoker.core.warming import warm
+from stoker.core.maintenance.cleanup import CATEGORIES, CleanupReport, cleanup_metrics
+from stoker.core.maintenance.heartbeat import Heartbeat
+from stoker.core.maintenance.sizes import measure_sizes, stored_sizes
+from stoker.core.warming.pauses import pause
+from stoker.core.warming.rates import compute_hit_rates
+from stoker.core.warming.runs import RunLock, recent_runs
+from stoker.core.warming.warming import warm
 from tests.integration.fleet.caches import (
     ALWAYS_DUE,
     flush_counters,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from stoker.core import Recipe, UsageError, loader
-from stoker.core.buckets import Buckets
 from stoker.core.errors import LinkError
-from stoker.core.hotkeys import BUCKET_MEMBERS, HotKeys, hottest_keys, ranking
+from stoker.core.warming.buckets import Buckets
+from stoker.core.warming.hotkeys import BUCKET_MEMBERS, HotKeys, hottest_keys, ranking
 from tests.integration.fleet.caches import flush_hot, make_cache, make_config
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -8,12 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stoker.core import CacheManager, loader
 from stoker.core.counters import DURATION_BOUNDS
-from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, Heartbeat
-from stoker.core.metrics import ProcessCollector, fleet_metrics
-from stoker.core.pauses import pause
-from stoker.core.rates import compute_hit_rates
-from stoker.core.sizes import measure_sizes
-from stoker.core.warming import warm
+from stoker.core.maintenance.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, Heartbeat
+from stoker.core.maintenance.sizes import measure_sizes
+from stoker.core.metrics.collectors import ProcessCollector, fleet_metrics
+from stoker.core.warming.pauses import pause
+from stoker.core.warming.rates import compute_hit_rates
+from stoker.core.warming.warming import warm
 from tests.integration.fleet.caches import ALWAYS_DUE, flush_counters, flush_hot, make_cache
 from tests.servers import RedisServer
 

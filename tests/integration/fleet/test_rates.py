@@ -8,7 +8,7 @@ import pytest
 
 from stoker.core import CacheManager, UsageError, loader
 from stoker.core.errors import LinkError
-from stoker.core.rates import (
+from stoker.core.warming.rates import (
     COARSE,
     FINE,
     CounterFlush,

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from stoker.core import heartbeat, runs
-from stoker.core.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, Heartbeat, processes
-from stoker.core.runs import RunLock, new_run_id, recent_runs, record_run
+from stoker.core.maintenance import heartbeat
+from stoker.core.maintenance.heartbeat import ALIVE_SECONDS, KEPT_SECONDS, Heartbeat, processes
+from stoker.core.warming import runs
+from stoker.core.warming.runs import RunLock, new_run_id, recent_runs, record_run
 from tests.integration.fleet.caches import key_names, make_cache
 from tests.servers import RedisServer
 from tests.waiting import eventually

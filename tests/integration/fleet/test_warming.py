@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheManager, Recipe, UsageError, loader
-from stoker.core.hotkeys import HotKeys
-from stoker.core.pauses import pause, paused, resume
-from stoker.core.runs import recent_runs, totals
-from stoker.core.warming import FAILURES_IN_A_ROW, warm
+from stoker.core.warming.hotkeys import HotKeys
+from stoker.core.warming.pauses import pause, paused, resume
+from stoker.core.warming.runs import recent_runs, totals
+from stoker.core.warming.warming import FAILURES_IN_A_ROW, warm
 from tests.integration.fleet.caches import ALWAYS_DUE, flush_hot, make_cache
 from tests.servers import RedisServer
 from tests.waiting import eventually

@@ -13,8 +13,8 @@ from examples.shop.database import Database
 from examples.shop.outbox import Outbox
 
 from stoker.core import CacheConfig, CacheManager, Policy, Recipe, Tag
-from stoker.core.config import RedisConfig
 from stoker.core.events import apply_events, parse_event
+from stoker.core.settings.config import RedisConfig
 from tests.servers import RedisServer
 
 

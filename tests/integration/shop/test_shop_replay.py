@@ -17,7 +17,7 @@ from examples.shop.replayer import Plan, Replay, ReplayError
 from examples.shop.trace import zipf
 
 from stoker.core import CacheConfig, CacheManager
-from stoker.core.config import RedisConfig
+from stoker.core.settings.config import RedisConfig
 from stoker.worker.consumer import EventConsumer, Subscription
 from tests.integration.shop.shops import ROOT, pretend_shop, real_shop
 from tests.servers import RedisServer, free_port

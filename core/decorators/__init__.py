@@ -1,0 +1,1 @@
+"""Functions whose results are cached, and writers that invalidate them."""

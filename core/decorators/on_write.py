@@ -1,0 +1,149 @@
+"""`@invalidate_on_write`: a function that changes the source clears what `@cached` has stored of it.
+
+It is done once the function has ended, whether it returned or raised: who raised may have changed the source
+before, and a load that began before the change is dead by the record, whenever it ends. What is to be cleared
+is worked out before the function is called, so that nothing is written whose results can't be told.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+
+from stoker.core.decorators.arguments import ArgumentDigest
+from stoker.core.decorators.keyed import Terms, argument_tags, check_function
+from stoker.core.decorators.places import AsyncPlace, SyncPlace, place_of
+from stoker.core.errors import UsageError
+from stoker.core.interface import CacheInterface
+from stoker.core.keys import check_text, glob_escape
+from stoker.core.log.scopes import Pattern, Scope, Tag
+from stoker.core.manager import CacheManager
+from stoker.core.sync.manager import SyncCacheManager
+from stoker.core.sync.view import SyncCache
+from stoker.core.view import Cache
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+Tags = Iterable[str] | Callable[..., Iterable[str]]
+"""Tags, or what gives them: called with the arguments of the function."""
+
+
+def invalidate_on_write(
+    cache: AsyncPlace | SyncPlace,
+    prefix: str,
+    *,
+    cache_type: str | None = None,
+    key_params: Iterable[str] | None = None,
+    tags: Tags = (),
+) -> Callable[[FunctionT], FunctionT]:
+    """Clear what `@cached(cache, prefix, …)` has stored when a function that writes has ended.
+
+    One command, whatever the number of entries; awaited before the function's result is handed on.
+
+    ```python
+    @invalidate_on_write(cache, "users")
+    async def update_user(user_id: int, data: dict[str, str]) -> None: ...
+
+    @invalidate_on_write(cache, "users", key_params=["user_id"], tags=["user-lists"])
+    async def rename_user(user_id: int, name: str) -> None: ...
+    ```
+
+    Args:
+        cache: The cache of the functions that read. A store of your own clears by `clear_beginning`.
+        prefix: Their prefix, or namespace.
+        cache_type: The type of their entries; a view brings its own.
+        key_params: Parameters of this function: clears the results of calls that had the same value for a
+            parameter of the same name (of several, any of them), and leaves the others. All where not given.
+        tags: Further tags to invalidate; or what gives them, called with this function's arguments.
+
+    Raises:
+        UsageError: There is no type, or no such type, or a parameter is named that is none; or, when the
+            function is called and before it runs, an argument can't be told from others.
+    """
+    kind, begin = place_of(cache, cache_type, "@invalidate_on_write")
+    check_text("a prefix", prefix)
+    terms = Terms(kind, begin, prefix)
+    if key_params is not None and not prefix:
+        raise UsageError(
+            "key_params needs a prefix: results without one don't tell what they were called with"
+        )
+
+    def decorate(function: FunctionT) -> FunctionT:
+        check_function(function)
+        scopes = _Scopes(function, terms, key_params, tags)
+        if inspect.iscoroutinefunction(function):
+            return cast("FunctionT", _async_form(function, scopes, cache))
+        return cast("FunctionT", _plain_form(function, scopes, cache))
+
+    return decorate
+
+
+class _Scopes:
+    """What a call of a function invalidates."""
+
+    def __init__(
+        self, function: Callable[..., Any], terms: Terms, key_params: Iterable[str] | None, tags: Tags
+    ) -> None:
+        self._terms = terms
+        self._digest = None if key_params is None else ArgumentDigest(function, key_params)
+        if isinstance(tags, str):
+            raise UsageError(f"tags are several texts: write [{tags!r}] for one")
+        self._tags = tags if callable(tags) else tuple(tags)
+
+    @property
+    def beginning(self) -> str:
+        """What the keys begin with, in the view that the decorator was given."""
+        return self._terms.beginning.removeprefix(self._terms.begin)
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Scope]:
+        terms, digest = self._terms, self._digest
+        own = self._tags(*args, **kwargs) if callable(self._tags) else self._tags
+        scopes: list[Scope] = [Tag(tag) for tag in own]
+        if digest is not None:
+            return scopes + [Tag(tag) for tag in argument_tags(terms, digest.each(args, kwargs))]
+        return [*scopes, Pattern(terms.cache_type, glob_escape(terms.beginning) + "*")]
+
+
+def _async_form(
+    function: Callable[..., Any], scopes: _Scopes, cache: AsyncPlace | SyncPlace
+) -> Callable[..., Any]:
+    if isinstance(cache, SyncCacheManager | SyncCache):
+        raise UsageError(f"{function.__qualname__} is async, and this cache is not: use a CacheManager")
+
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        cleared = scopes(args, kwargs)
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            await _clear(cache, scopes.beginning, cleared)
+
+    return call
+
+
+def _plain_form(
+    function: Callable[..., Any], scopes: _Scopes, cache: AsyncPlace | SyncPlace
+) -> Callable[..., Any]:
+    if not isinstance(cache, SyncCacheManager | SyncCache):
+        raise UsageError(f"{function.__qualname__} is a plain function: use a SyncCacheManager")
+    perform = (cache.face if isinstance(cache, SyncCache) else cache).perform
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        cleared = scopes(args, kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            perform(lambda manager: manager.invalidate(*cleared, reason=function.__qualname__))
+
+    return call
+
+
+async def _clear(cache: CacheManager | CacheInterface, beginning: str, scopes: list[Scope]) -> None:
+    if isinstance(cache, CacheManager | Cache):
+        manager = cache.manager if isinstance(cache, Cache) else cache
+        await manager.invalidate(*scopes, reason="a write")
+    else:
+        await cache.clear_beginning(beginning)

@@ -1,0 +1,1 @@
+"""Entries: their stored form, and the tiers that keep them."""

@@ -1,0 +1,199 @@
+"""Values to payloads and back: MessagePack or JSON through msgspec, compressed above a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import msgspec
+import msgspec.inspect
+from pydantic import BaseModel, TypeAdapter
+
+from stoker.core.entries.compression import TooLargeError, compress, expand
+from stoker.core.entries.entry import (
+    COMPRESSION_MASK,
+    SERIALIZERS,
+    Entry,
+    compression_of,
+    make_flags,
+    serializer_of,
+)
+from stoker.core.errors import EntryError, UsageError
+from stoker.core.settings.policy import Policy
+
+#: Stands for a value that is not there; `None` is a value.
+MISSING: Any = object()
+
+#: Decoders of annotations that can't be hashed, so many at most; then they are built anew.
+MAX_UNHASHABLE = 1024
+
+Decode: TypeAlias = Callable[[bytes], Any]
+
+_unhashable: dict[tuple[str, int], tuple[Decode | UsageError, Any]] = {}
+
+
+class UnstorableError(Exception):
+    """The value can't be stored: of a type no serializer knows, or too large."""
+
+
+def _encode_hook(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=False, round_trip=True)
+    raise NotImplementedError(f"no serializer for {type(value).__name__}")
+
+
+_MSGPACK = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
+_JSON = msgspec.json.Encoder(enc_hook=_encode_hook)
+_decode_plain = msgspec.msgpack.Decoder(Any).decode
+
+
+def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
+    """Return (header flags, payload) of a value under a policy.
+
+    Raises:
+        UnstorableError: No serializer knows the value's type, or it is larger than the policy's `max_entry`.
+    """
+    if value is None:
+        return make_flags(policy.serializer, "none", is_none=True), b""
+    binary = policy.serializer == "msgpack"
+    try:
+        payload = (_MSGPACK if binary else _JSON).encode(value)
+    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UnstorableError(f"{type(value).__name__} can't be stored: {error}") from None
+    if len(payload) > policy.max_entry:
+        raise UnstorableError(
+            f"{len(payload)} bytes are more than the type's max_entry of {policy.max_entry}"
+        )
+    compression = policy.compression
+    if compression != "none" and len(payload) > policy.compress_above:
+        smaller = compress(payload, compression, policy.compression_level)
+        if len(smaller) < len(payload):
+            return make_flags(policy.serializer, compression, is_none=False), smaller
+    return 0 if binary else make_flags("json", "none", is_none=False), payload
+
+
+def decode_value(entry: Entry, into: Any, max_bytes: int) -> Any:
+    """Return the value of an entry, as `into` (a type, or `Any`) where one is asked for.
+
+    Raises:
+        EntryError: The payload is damaged, larger than `max_bytes`, or not of the type.
+    """
+    return None if entry.is_none else decode_payload(entry.flags, entry.payload, into, max_bytes)
+
+
+def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any:
+    """Return the value of a payload that an entry's flags describe, as `into`.
+
+    Raises:
+        EntryError: The payload is damaged, larger than `max_bytes`, or not of the type.
+    """
+    if flags & COMPRESSION_MASK:
+        payload = expand(payload, compression_of(flags), max_bytes)
+    try:
+        if not flags and into is Any:
+            return _decode_plain(payload)
+        return _decoder(serializer_of(flags), into)(payload)
+    except Exception as error:  # noqa: BLE001  validators of types raise what they like
+        raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None
+
+
+def is_decodable(flags: int, payload: bytes, max_bytes: int) -> bool:
+    """Whether a payload can be read at all, be it as another type than was asked for."""
+    try:
+        decode_payload(flags, payload, Any, max_bytes)
+    except TooLargeError:
+        return True
+    except EntryError:
+        return False
+    return True
+
+
+def decoder_of(into: Any) -> Decode:
+    """Return what decodes payloads of plain MessagePack as `into`; it raises what it likes."""
+    return _decode_plain if into is Any else _decoder("msgpack", into)
+
+
+def check_decodable(into: Any) -> None:
+    """Build the decoders of a type.
+
+    Raises:
+        UsageError: Values of the type can't be made from what is stored.
+        NameError: It names a type that is not defined yet.
+    """
+    for serializer in SERIALIZERS:
+        _decoder(serializer, into)
+
+
+def _decoder(serializer: str, into: Any) -> Decode:
+    try:
+        found = _known_decoder(serializer, into)
+    except TypeError:  # an annotation that can't be hashed
+        found = _unhashable_decoder(serializer, into)
+    if isinstance(found, UsageError):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _known_decoder(serializer: str, into: Any) -> Decode | UsageError:
+    """A refusal is kept too: it is as dear to find as a decoder."""
+    try:
+        return _build_decoder(serializer, into)
+    except NameError:
+        raise
+    except Exception as error:  # noqa: BLE001  as do msgspec, pydantic, and the types
+        return UsageError(f"no values of {into!r} can be made from what is stored: {error}")
+
+
+def _unhashable_decoder(serializer: str, into: Any) -> Decode | UsageError:
+    known = _unhashable.get((serializer, id(into)))
+    if known is None:
+        if len(_unhashable) >= MAX_UNHASHABLE:
+            _unhashable.clear()
+        # The annotation is kept with it, so that its id stays its own.
+        known = _unhashable[serializer, id(into)] = _known_decoder.__wrapped__(serializer, into), into
+    return known[0]
+
+
+def _build_decoder(serializer: str, into: Any) -> Decode:
+    """Through msgspec if it knows all of the type but pydantic's models, else through pydantic."""
+    into = Any if into is object else into
+    make = msgspec.msgpack.Decoder if serializer == "msgpack" else msgspec.json.Decoder
+    try:
+        unknown = set(_unknown_types(msgspec.inspect.type_info(into), set()))
+    except TypeError:  # such as a union of models
+        unknown = {object}
+    if all(issubclass(kind, BaseModel) for kind in unknown):
+        return make(into, dec_hook=_decode_hook).decode
+    plain, adapter = make(Any).decode, TypeAdapter[Any](into)
+    return lambda payload: _validate(adapter, plain(payload))
+
+
+def _unknown_types(node: Any, seen: set[int]) -> Iterator[type]:
+    """The types within a type that msgspec leaves to a hook."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, msgspec.inspect.CustomType):
+        yield node.cls
+    elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field):
+        for name in node.__struct_fields__:
+            yield from _unknown_types(getattr(node, name), seen)
+    elif isinstance(node, tuple):
+        for item in node:  # pyright: ignore[reportUnknownVariableType]
+            yield from _unknown_types(item, seen)
+
+
+def _decode_hook(kind: type, data: Any) -> Any:
+    return _validate(_adapter(kind), data)
+
+
+def _validate(adapter: TypeAdapter[Any], data: Any) -> Any:
+    """Validate what `_encode_hook` made: fields go by their names, and dates and the like are texts."""
+    return adapter.validate_python(data, strict=False, by_name=True, by_alias=True)
+
+
+@lru_cache(maxsize=1024)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

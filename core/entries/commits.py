@@ -1,0 +1,122 @@
+"""Commits: entries on their way to the server, all of a loop turn's in one script call.
+
+The script decides what is stored: nothing that history has overtaken (`commit.lua`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from stoker.core.errors import LinkError, ReplyError
+from stoker.core.keys import Keys
+from stoker.core.link.link import Argument, Link
+from stoker.core.link.script import Script
+from stoker.core.log.knowledge import Log
+
+#: One call of the script takes so many entries, and so many bytes; the server does nothing else meanwhile.
+#: With more, it would begin later, and this process would wait instead of taking the first answers in.
+MAX_ENTRIES = 25
+MAX_BYTES = 1 << 20
+
+#: Conditions of a commit beside those that always hold. `TAIL`: the caller vouches for the value now, and the
+#: script stamps it with the log's end. `ABSENT`: nothing is stored there, or what follows `HEAD` is what is.
+ALWAYS, TAIL, HEAD = b"", b"tail", b"="
+
+
+class Commit(enum.Enum):
+    """What became of a store."""
+
+    STORED = 1
+    YOUNGER = 0
+    """Another load that began later was stored before, or something else than was expected is stored."""
+    OTHER_EPOCH = -1
+    FENCED = -2
+    LOG_LOST = -3
+    UNREACHABLE = -4
+
+
+_MEANINGS = {commit.value: commit for commit in Commit}
+
+Pending = tuple[str, bytes, int, bytes, asyncio.Future[Commit]]
+"""One entry that waits for its commit: name, stored form, TTL in ms, condition, who waits."""
+
+
+class Commits:
+    """Stores entries."""
+
+    def __init__(self, link: Link, log: Log, keys: Keys) -> None:
+        self._link = link
+        self._log = log
+        self._keys = keys
+        self._script = Script("commit.lua")
+        self._pending: list[Pending] = []
+
+    def commit(
+        self, cache_type: str, key: str, stored: bytes, ttl_ms: int, condition: bytes = ALWAYS
+    ) -> asyncio.Future[Commit]:
+        """Queue an entry's stored form for this loop turn's write; the future says what became of it.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            stored: The stored form.
+            ttl_ms: Milliseconds after which the server drops it, the stale window included.
+            condition: `ALWAYS`, `TAIL`, or `HEAD` and the first bytes of what must be stored there now.
+        """
+        future: asyncio.Future[Commit] = asyncio.Future()
+        if not self._pending:
+            self._link.before_flush(self._send)
+        name = self._keys.entry(cache_type, key)
+        self._pending.append((name, stored, max(1, ttl_ms), condition, future))
+        return future
+
+    def _send(self) -> None:
+        pending, self._pending = self._pending, []
+        batch: list[Pending] = []
+        size = 0
+        for one in pending:
+            if batch and (len(batch) == MAX_ENTRIES or size + len(one[1]) > MAX_BYTES):
+                self._post(batch)
+                batch, size = [], 0
+            batch.append(one)
+            size += len(one[1])
+        if batch:
+            self._post(batch)
+
+    def _post(self, batch: Sequence[Pending]) -> None:
+        arguments: list[Argument] = [2 + len(batch), self._keys.fence, self._keys.log]
+        arguments += [name for name, *_ in batch]
+        for _, stored, ttl_ms, condition, _ in batch:
+            arguments += (stored, ttl_ms, condition)
+
+        def take(reply: Any) -> None:
+            if isinstance(reply, (LinkError, ReplyError)):
+                for *_, future in batch:
+                    settle(future, Commit.UNREACHABLE)
+            else:
+                for one, answer in zip(batch, reply, strict=True):
+                    settle(one[-1], Commit.STORED if answer == 1 else self._understand(one, answer))
+
+        try:
+            self._script.post(lambda head, handler: self._link.post((*head, *arguments), handler), take)
+        except LinkError as error:
+            take(error)
+
+    def _understand(self, one: Pending, answer: int) -> Commit:
+        commit, log = _MEANINGS[answer], self._log
+        _, stored, _, condition, _ = one
+        of_now = condition == TAIL or int.from_bytes(stored[4:12]) == log.epoch
+        if commit in {Commit.LOG_LOST, Commit.OTHER_EPOCH} and of_now:
+            log.lose()  # the server knows of an epoch that this process doesn't
+        elif commit is Commit.FENCED and of_now and int.from_bytes(stored[12:28]) >= log.seen:
+            log.lose()  # no sweep has raised the fence beyond what is known: it is a stranger's
+        return commit
+
+
+def settle(future: asyncio.Future[Commit], commit: Commit) -> None:
+    """Say what became of a commit, if somebody still waits to hear it."""
+    if not future.done():
+        future.set_result(commit)

@@ -1,0 +1,390 @@
+"""An entry's tiers as one: where values become entries, and entries values."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from stoker.core.clock import boottime
+from stoker.core.counters import Counters
+from stoker.core.entries.codec import MISSING, UnstorableError, encode_value
+from stoker.core.entries.commits import ALWAYS, HEAD, Commit, Commits
+from stoker.core.entries.entry import FLAG_NONE, FROZEN_BYTES, Entry, pack_entry, pack_parts
+from stoker.core.entries.finding import Finding, counted
+from stoker.core.entries.lookup import State
+from stoker.core.entries.memory import MemoryTier
+from stoker.core.entries.tier import RedisTier
+from stoker.core.entries.vouching import Vouched, Vouching
+from stoker.core.errors import LinkError
+from stoker.core.log.knowledge import Log
+from stoker.core.log.position import START
+from stoker.core.log.scopes import Copy, Key
+from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.policy import Policy
+
+logger = logging.getLogger(__name__)
+
+_Tags = tuple[bytes, ...]
+
+#: Kinds of values that are logged as unstorable; of further ones, the counter alone tells.
+MAX_KINDS_LOGGED = 1_000
+
+
+class Storage(Finding):
+    """Looks entries up in the tiers of their type, and stores them there."""
+
+    def __init__(
+        self,
+        config: CacheConfig,
+        log: Log,
+        memory: MemoryTier,
+        tier: RedisTier,
+        commits: Commits,
+        vouching: Vouching,
+        counters: Counters,
+    ) -> None:
+        super().__init__(config, log, memory, tier, counters)
+        self._commits = commits
+        self._vouching = vouching
+        self._unstorable: set[tuple[str, str]] = set()
+        if config.redis.enabled:
+            _warn_of_what_sweeps_lose(config)
+
+    async def store(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        epoch: int,
+        born: int,
+        *,
+        ttl: float | None,
+        condition: bytes = ALWAYS,
+        overwrites: bool = False,
+    ) -> bool:
+        """Store a value that was born at a position; say whether it was stored.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            value: What was loaded.
+            tags: Its tags, encoded.
+            epoch: The log's epoch when its load began; 0 when it was not known.
+            born: The log's position when its load began.
+            ttl: Seconds it is fresh, where they differ from the type's.
+            condition: What must hold beside; see `commits`.
+            overwrites: Whether other processes may have something else in memory that is to go.
+        """
+        policy = self._config.types[cache_type]
+        entry = self._make(cache_type, value, tags, epoch, born, ttl)
+        if entry is None:
+            return False
+        future = self._commit(cache_type, key, entry, policy, condition)
+        commit = Commit.UNREACHABLE if future is None else await future
+        if overwrites and self._drops_copies(commit, policy):
+            told = await self._log.tell(Copy(cache_type, key))
+            return self._conclude_told(cache_type, key, value, entry, commit, policy, told)
+        return self._conclude(cache_type, key, value, entry, commit, policy)
+
+    def _drops_copies(self, commit: Commit, policy: Policy) -> bool:
+        """Whether other processes must be told of a store: not where the server is known to be away.
+
+        What is stored then stays in this process's memory, for as long as `on_outage` says.
+        """
+        if not policy.in_memory or policy.in_redis:
+            return policy.in_memory and commit is Commit.STORED
+        try:
+            self._log.check()
+        except LinkError:
+            return False
+        return bool(self._log.epoch)
+
+    def _conclude_told(
+        self, cache_type: str, key: str, value: Any, entry: Entry, commit: Commit, policy: Policy, told: int
+    ) -> bool:
+        """As `_conclude`, once a record has dropped all copies of the entry; `told` is its position, or 0."""
+        if commit is Commit.STORED:
+            # Ours, too: whoever stored last has not always been the last to tell. The next read fetches it.
+            self._memory.remove(cache_type, key)
+            self._counters.of(cache_type).sets += 1
+            return True
+        if not told:
+            return self._refuse(cache_type, key)
+        return self._conclude(cache_type, key, value, entry, commit, policy, told)
+
+    def _refuse(self, cache_type: str, key: str) -> bool:
+        """Count a store that others could not be told of; what is in memory here goes, too."""
+        self._memory.remove(cache_type, key)
+        self._counters.of(cache_type).sets_refused += 1
+        return False
+
+    def _conclude(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        entry: Entry,
+        commit: Commit,
+        policy: Policy,
+        told: int = START,
+    ) -> bool:
+        """Keep in memory what was committed, or could not be; count, and say whether it is stored."""
+        stored = commit is Commit.STORED
+        if policy.in_memory and (stored or commit is Commit.UNREACHABLE):
+            stored = self._store_here(cache_type, key, value, entry, policy, told) or stored
+        return self._count(cache_type, stored=stored)
+
+    def _count(self, cache_type: str, *, stored: bool) -> bool:
+        counters = self._counters.of(cache_type)
+        if stored:
+            counters.sets += 1
+        else:
+            counters.sets_refused += 1
+        return stored
+
+    def _vouch(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        ttl: float | None,
+        policy: Policy,
+    ) -> Vouched | None:
+        """Make an entry of a value that is vouched for now; None when it can't be stored."""
+        encoded = self._encode(cache_type, value, policy)
+        if encoded is None:
+            return None
+        now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
+        epoch, born = self._log.epoch, self._log.seen
+        flags, payload = encoded
+        stored = pack_parts(flags, epoch, born, now, now + ttl_ms, tags, payload)
+        kept_ms = ttl_ms + int(policy.kept_stale * 1000) if policy.stale or policy.fail_safe else ttl_ms
+        return cache_type, key, epoch, born, stored, kept_ms
+
+    def vouch(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        ttl: float | None,
+        policy: Policy,
+    ) -> asyncio.Future[Commit] | None:
+        """Queue a value that the caller vouches for now, of a type that is in Redis alone.
+
+        What becomes of it is for the caller to count; None: it can't be stored.
+        """
+        one = self._vouch(cache_type, key, value, tags, ttl, policy)
+        return None if one is None else self._vouching.store(one, policy)
+
+    async def store_told(
+        self, cache_type: str, key: str, value: Any, tags: tuple[bytes, ...], *, ttl: float | None
+    ) -> bool:
+        """Store a value that the caller vouches for now, of a type that is in memory, too, or there alone.
+
+        Other processes may have the key in memory: it is stamped with the record that tells them.
+        """
+        epoch = self._log.epoch
+        told = await self._log.tell(Key(cache_type, key))
+        if not told:
+            return self._refuse(cache_type, key)
+        return await self.store(cache_type, key, value, tags, epoch, told, ttl=ttl)
+
+    async def store_if_absent(
+        self,
+        cache_type: str,
+        key: str,
+        value: Any,
+        tags: tuple[bytes, ...],
+        policy: Policy,
+        *,
+        ttl: float | None,
+        born: tuple[int, int] | None = None,
+    ) -> bool:
+        """Store a value if there is no fresh one; of several who try at once, one does.
+
+        Where epoch and position are given at which it was born, it is stamped so: it may be dead at once.
+        """
+        lookup = await self._look_up_strictly(cache_type, key, policy)
+        if lookup.state in {State.FRESH, State.UNREACHABLE}:
+            return False
+        there = lookup.data
+        if lookup.state is State.UNDECODABLE:
+            # Nobody can read what is there: it is as good as absent. (A key of another kind is None here.)
+            counted(lookup, self._counters.of(cache_type))
+            there = lookup.unreadable
+        epoch, at = born or (self._log.epoch, self._log.known)  # the log was just read to its end
+        condition = HEAD + there[:FROZEN_BYTES]
+        # In memory alone nothing may come between look and store; and each process has values of its own.
+        tells = policy.in_redis
+        return await self.store(
+            cache_type, key, value, tags, epoch, at, ttl=ttl, condition=condition, overwrites=tells
+        )
+
+    async def store_many(
+        self,
+        cache_type: str,
+        values: Mapping[str, Any],
+        births: Mapping[str, tuple[int, int] | None],
+        tags: tuple[bytes, ...],
+        *,
+        ttl: float | None,
+    ) -> int:
+        """Store values; say how many were.
+
+        Args:
+            cache_type: The keys' type.
+            values: The values by key.
+            births: By key, epoch and position where the value was born; None: vouched for now.
+            tags: Tags of all of them, encoded.
+            ttl: Seconds they are fresh, where they differ from the type's.
+        """
+        policy = self._config.types[cache_type]
+        vouched = [key for key in values if births[key] is None]
+        stored = 0
+        if vouched and not policy.in_memory:
+            made = (self._vouch(cache_type, key, values[key], tags, ttl, policy) for key in vouched)
+            commits = await self._vouching.store_many((one for one in made if one is not None), policy)
+            stored = sum([self._count(cache_type, stored=commit is Commit.STORED) for commit in commits])
+            values = {key: value for key, value in values.items() if births[key] is not None}
+            vouched = []
+        epoch = self._log.epoch
+        # Other processes may have these in memory: one record tells of all.
+        told = await self._log.tell(*(Key(cache_type, key) for key in vouched)) if vouched else START
+        waiting: list[tuple[str, Any, Entry, asyncio.Future[Commit] | None]] = []
+        for key, value in values.items():
+            birth = births[key]
+            if birth is None:
+                if not told:
+                    self._refuse(cache_type, key)
+                    continue
+                birth = epoch, told
+            entry = self._make(cache_type, value, tags, *birth, ttl)
+            if entry is not None:
+                waiting.append((key, value, entry, self._commit(cache_type, key, entry, policy, ALWAYS)))
+        done = [
+            (key, value, entry, Commit.UNREACHABLE if future is None else await future)
+            for key, value, entry, future in waiting
+        ]
+        # Of these, other processes may have something else in memory: one record tells of all, once all are
+        # stored.
+        others = {
+            key
+            for key, _, _, commit in done
+            if births[key] is not None and self._drops_copies(commit, policy)
+        }
+        dropped = await self._log.tell(*(Copy(cache_type, key) for key in others)) if others else START
+        return stored + sum(
+            self._conclude_told(cache_type, key, value, entry, commit, policy, dropped)
+            if key in others
+            else self._conclude(cache_type, key, value, entry, commit, policy)
+            for key, value, entry, commit in done
+        )
+
+    def _commit(
+        self, cache_type: str, key: str, entry: Entry, policy: Policy, condition: bytes
+    ) -> asyncio.Future[Commit] | None:
+        """Queue an entry for the server; None where it is not to be asked."""
+        if not policy.in_redis or not entry.epoch:
+            return None
+        return self._commits.commit(
+            cache_type,
+            key,
+            pack_entry(entry),
+            entry.fresh_until_ms - entry.created_ms + int(policy.kept_stale * 1000),
+            condition,
+        )
+
+    def _store_here(
+        self, cache_type: str, key: str, value: Any, entry: Entry, policy: Policy, told: int
+    ) -> bool:
+        """Keep an entry in memory; say whether it is there, where it is nowhere else."""
+        log = self._log
+        if not entry.epoch:
+            # The server is away. What was loaded since is good for as long as `on_outage` says, unless the
+            # process has seen another log meanwhile.
+            if log.epoch or log.seen != entry.born or boottime() - log.last_proved > policy.outage_seconds:
+                return False
+            entry.epoch = log.last_epoch
+        given = MISSING if policy.in_redis or policy.memory_copies else value
+        return self._memory.put(cache_type, key, entry, policy, entry.born, given=given, copied=told)
+
+    async def touch(self, cache_type: str, key: str, policy: Policy, seconds: float) -> bool:
+        """Give a fresh entry another time to live, in place; say whether there was one."""
+        counters = self._counters.of(cache_type)
+        lookup = await self._look_up_strictly(cache_type, key, policy)
+        entry = lookup.entry
+        if lookup.state is not State.FRESH or entry is None:
+            counted(lookup, counters)
+            return False
+        before, after = entry.fresh_until_ms, int((time.time() + seconds) * 1000)
+        if policy.in_redis:
+            kept_ms = int((seconds + policy.kept_stale) * 1000)
+            if not await self._tier.touch(cache_type, key, lookup.data, after, kept_ms):
+                return False
+        if policy.in_memory:
+            self._memory.touch(cache_type, key, entry, after)
+            if after < before and policy.in_redis:
+                # Only now: a copy that is made between would have the old time to live.
+                await self._log.tell(Copy(cache_type, key))
+        return True
+
+    def _make(
+        self, cache_type: str, value: Any, tags: tuple[bytes, ...], epoch: int, born: int, ttl: float | None
+    ) -> Entry | None:
+        """Make an entry of a value; None when it can't be stored."""
+        policy = self._config.types[cache_type]
+        encoded: tuple[int, bytes] | None = (FLAG_NONE if value is None else 0, b"")
+        if policy.in_redis or policy.memory_copies:
+            encoded = self._encode(cache_type, value, policy)
+        if encoded is None:
+            return None
+        flags, payload = encoded
+        now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
+        return Entry(epoch, born, now, now + ttl_ms, flags, tags, payload)
+
+    def _encode(self, cache_type: str, value: Any, policy: Policy) -> tuple[int, bytes] | None:
+        """Return flags and payload of a value; None when it can't be stored."""
+        try:
+            return encode_value(value, policy)
+        except UnstorableError as error:
+            self._counters.of(cache_type).unstorable += 1
+            self._report_unstorable(cache_type, value, error)
+            return None
+
+    @staticmethod
+    def _ttl_ms(policy: Policy, value: Any, ttl: float | None) -> int:
+        """How long a value is fresh, with its jitter, in milliseconds: one at least."""
+        seconds = ttl if ttl is not None else policy.ttl
+        if ttl is None and value is None and policy.negative_ttl is not None:
+            seconds = policy.negative_ttl
+        if policy.jitter:
+            seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
+        return max(1, int(seconds * 1000))
+
+    def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
+        """One line for each kind of value, not one for each value."""
+        kind = (cache_type, type(value).__name__)
+        if kind not in self._unstorable and len(self._unstorable) < MAX_KINDS_LOGGED:
+            self._unstorable.add(kind)
+            logger.warning(
+                "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
+            )
+
+
+def _warn_of_what_sweeps_lose(config: CacheConfig) -> None:
+    """Name the types of which entries are nowhere else than where a sweep of the log may end them."""
+    for name, policy in config.types.items():
+        if policy.kind == "authoritative" and policy.in_memory and not policy.in_redis:
+            logger.warning(
+                "action=memory_may_lose cache_type=%s reason=%s",
+                name,
+                "entries that nobody reads between two sweeps of the log are lost: keep them in Redis, too",
+                extra={"action": "memory_may_lose"},
+            )

@@ -1,0 +1,95 @@
+"""Values that callers vouch for *now*, stored with a plain `SET` where that does as well as the script.
+
+Such a value is to be stamped with the log's end (`commits.TAIL`), which a script alone can look up in the
+same step. Almost always the end is where this process has read to already: then the value is stamped with
+that, and a look at the log travels in the same write, before it. Where the look shows that the log has grown,
+or is not what it was, the script stores the value once more.
+
+What has grown may have named the entry: for that moment, a dead one may stand in the place of a live one. A
+loader can make that again; where the cache is the source (authoritative types), only the script will do.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future, get_running_loop
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, TypeAlias
+
+from stoker.core.entries.commits import TAIL, Commit, Commits, settle
+from stoker.core.errors import LinkError
+from stoker.core.keys import Keys
+from stoker.core.link.link import Link
+from stoker.core.link.packing import pack
+from stoker.core.log.check import Check
+from stoker.core.log.knowledge import Log
+from stoker.core.settings.policy import Policy
+
+#: Entries of a batch that leave in one write: the server works on them while the next are made.
+WRITE_TOGETHER = 25
+
+#: Entries of a batch, and bytes of them, that may be under way at a time.
+UNDER_WAY = 1_000
+UNDER_WAY_BYTES = 16 * 2**20
+
+
+Vouched: TypeAlias = tuple[str, str, int, int, bytes, int]
+"""An entry on its way: type and key; the log's epoch, and the position up to which it is known; the stored
+form, stamped with these; milliseconds after which the server drops it."""
+
+
+class Vouching:
+    """Stores what callers vouch for."""
+
+    def __init__(self, link: Link, log: Log, keys: Keys, commits: Commits) -> None:
+        self._link = link
+        self._log = log
+        self._keys = keys
+        self._commits = commits
+
+    def store(self, one: Vouched, policy: Policy) -> Future[Commit]:
+        """Queue an entry for this loop turn's write; the future says what became of it."""
+        log, (cache_type, key, epoch, born, stored, ttl_ms) = self._log, one
+        plain = policy.kind != "authoritative" and not self._link.is_cluster
+        if not plain or not epoch or log.known != born or not log.kept.empty:
+            return self._by_script(one)
+        loop = get_running_loop()
+        future: Future[Commit] = Future(loop=loop)
+        try:
+            take = partial(self._take, one, log.check(), log.version, future)
+            command = pack(("SET", self._keys.entry(cache_type, key), stored, "PX", ttl_ms))
+            self._link.post_packed(command, take, loop)
+        except LinkError:
+            settle(future, Commit.UNREACHABLE)
+        return future
+
+    async def store_many(self, entries: Iterable[Vouched], policy: Policy) -> list[Commit]:
+        """Store entries of one type with a few writes; say of each what became of it.
+
+        Args:
+            entries: The entries; each is made while others are on their way.
+            policy: The type's policy.
+        """
+        under_way, commits, size = list[Future[Commit]](), list[Commit](), 0
+        for one in entries:
+            under_way.append(self.store(one, policy))
+            size += len(one[4])
+            if not len(under_way) % WRITE_TOGETHER:
+                self._link.send_now()
+            if len(under_way) == UNDER_WAY or size > UNDER_WAY_BYTES:
+                commits += [await future for future in under_way]
+                under_way, size = [], 0
+        return commits + [await future for future in under_way]
+
+    def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
+        if reply != b"OK":
+            settle(future, Commit.UNREACHABLE)  # away, full, or it forbids it
+        elif check.complete and self._log.version == version:
+            if not future.done():
+                future.set_result(Commit.STORED)
+        else:
+            self._by_script(one).add_done_callback(lambda again: settle(future, again.result()))
+
+    def _by_script(self, one: Vouched) -> Future[Commit]:
+        cache_type, key, _, _, stored, ttl_ms = one
+        return self._commits.commit(cache_type, key, stored, ttl_ms, TAIL)

@@ -1,0 +1,41 @@
+"""Commands as bytes, as the server reads them."""
+
+from __future__ import annotations
+
+from stoker.core.link.calls import Command
+from stoker.core.link.driver import pack
+
+__all__ = ["RangeOfEntry", "pack"]
+
+
+#: Keys shorter than this, in bytes, are packed the short way.
+LONGEST_HEAD = 128
+
+
+class RangeOfEntry:
+    """Packs the `GETRANGE` that fetches an entry of one type: what almost all commands are.
+
+    Args:
+        begin: What the Redis keys of the type's entries begin with; a brace ends them.
+        last: Bytes beyond this one are not fetched.
+    """
+
+    __slots__ = ("_begin", "_end", "_heads", "_last")
+
+    def __init__(self, begin: str, last: int) -> None:
+        self._begin, self._last = begin, last
+        around = len(begin.encode()) + len("}")
+        self._heads = [f"*4\r\n$8\r\nGETRANGE\r\n${around + n}\r\n{begin}" for n in range(LONGEST_HEAD)]
+        """What a command begins with, by the bytes of its key."""
+        self._end = f"}}\r\n$1\r\n0\r\n${len(str(last))}\r\n{last}\r\n"
+
+    def pack(self, key: str) -> bytes:
+        """The command for a key; packing it so takes a tenth of the general way."""
+        length = len(key) if key.isascii() else len(key.encode())
+        if length < LONGEST_HEAD:
+            return f"{self._heads[length]}{key}{self._end}".encode()
+        return pack(self.command(key))
+
+    def command(self, key: str) -> Command:
+        """The command for a key, where it is packed elsewhere."""
+        return ("GETRANGE", f"{self._begin}{key}}}", 0, self._last)

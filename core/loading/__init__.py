@@ -1,0 +1,1 @@
+"""Loading: one load per key, in a process and across the fleet."""

@@ -1,0 +1,1 @@
+"""Maintenance: sweeping, clearing away, counting and explaining what is stored."""

@@ -1,0 +1,216 @@
+"""The sweep: dead entries give their memory back, and the log is cut where nothing needs it any more.
+
+In this order, or a dead entry could come to life again: raise the fence, so that no load from before it
+can be stored; then unlink what is dead; then trim the log, and tell readers that they may forget what was
+trimmed. The record at the fence stays, as the sign that all before it was swept; a log that begins elsewhere
+was cut by somebody else, and readers trust nothing older.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from stoker.core.entries.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
+from stoker.core.entries.lookup import State
+from stoker.core.entries.tier import PEEK_BYTES
+from stoker.core.errors import ReplyError
+from stoker.core.keys import glob_escape
+from stoker.core.link.script import Script
+from stoker.core.log.position import START, format_position, parse_position, split_position
+from stoker.core.log.scopes import Everything
+from stoker.core.settings.policy import Policy
+
+if TYPE_CHECKING:
+    from stoker.core.manager import CacheManager
+
+logger = logging.getLogger(__name__)
+
+#: Records stay at least so long, so that loads under way can be stored.
+MINIMUM_AGE_SECONDS = 300.0
+
+#: Where commits go by their age and not by the fence, records stay this much longer than commits are taken.
+COMMIT_MARGIN = 1.25
+
+#: With fewer records than this there is nothing to gain.
+MINIMUM_RECORDS = 1_000
+
+#: A longer log is cut at once: everything is invalidated, and readers begin anew.
+MAXIMUM_RECORDS = 1_000_000
+
+#: Entries that one call unlinks at most: it holds up everybody else's.
+MAX_UNLINKED = 200
+
+_RAISE_FENCE = Script("raise_fence.lua")
+_UNLINK = Script("unlink_born.lua")
+_TRIM = Script("trim.lua")
+
+#: For entries of types that other processes declare: nothing of theirs is dead but by the log.
+_UNKNOWN_TYPE = Policy()
+
+
+@dataclass(slots=True)
+class Sweep:
+    """What one sweep did."""
+
+    status: Literal["done", "nothing to do", "interrupted"] = "nothing to do"
+    """`interrupted`: the log, or the server, changed under it; nothing was trimmed."""
+    scanned: int = 0
+    unlinked: int = 0
+    trimmed: int = 0
+    """Records cut from the log."""
+    seconds: float = 0.0
+
+
+async def sweep(
+    manager: CacheManager,
+    *,
+    minimum_age: float = MINIMUM_AGE_SECONDS,
+    minimum_records: int = MINIMUM_RECORDS,
+    maximum_records: int = MAXIMUM_RECORDS,
+) -> Sweep:
+    """Sweep once.
+
+    Args:
+        manager: The cache.
+        minimum_age: Seconds that records stay at least; and as long as a type's source takes to settle.
+        minimum_records: A shorter log is left alone.
+        maximum_records: A longer log gets an *everything* record, and is cut there.
+
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
+    """
+    began, result, link, log = time.monotonic(), Sweep(), manager.link, manager.log
+    least_age = link.commit_seconds * COMMIT_MARGIN
+    settling = max((policy.settle for policy in manager.config.types.values()), default=0.0)
+    age = max(minimum_age + settling, least_age)
+    length: int = await link.call("XLEN", manager.keys.log)
+    if length > maximum_records:
+        await manager.invalidate(Everything(), reason=f"the log has grown over {maximum_records} records")
+        age = least_age
+    target = await _choose_target(manager, age) if length >= minimum_records else START
+    if target == START or not await log.read_back():
+        return result
+    if target <= log.history.swept and log.trusted_from == START:
+        return result  # the last sweep came as far
+    epoch, survey, servers = log.epoch, await link.survey(), link.masters
+    raised = await _RAISE_FENCE.run(link, [manager.keys.fence], f"{epoch:016x}", *split_position(target))
+    result.status = "interrupted"
+    if raised >= 0 and survey is not None:
+        async for names in link.scan(manager.keys.all_entries):
+            result.scanned += len(names)
+            result.unlinked += await _unlink_dead(manager, names, epoch, target)
+        # Another epoch, another connection, a slot that moved: what was scanned may not be what is there now.
+        if (log.epoch, await link.survey(), link.masters) == (epoch, survey, servers):
+            keys = [manager.keys.log, manager.keys.fence]
+            gone_over = ",".join(sorted(servers)) if link.is_cluster else ""
+            trimmed = await _TRIM.run(link, keys, f"{epoch:016x}", format_position(target), gone_over)
+            if trimmed >= 0:
+                result.trimmed, result.status = trimmed, "done"
+    result.seconds = time.monotonic() - began
+    logger.info(
+        "action=swept status=%s scanned=%d unlinked=%d trimmed=%d seconds=%.3f",
+        result.status,
+        result.scanned,
+        result.unlinked,
+        result.trimmed,
+        result.seconds,
+        extra={"action": "swept"},
+    )
+    return result
+
+
+async def unlink_dead(manager: CacheManager, cache_type: str, beginning: str = "") -> int:
+    """Give the memory of a type's dead entries back at once, and of what is no entry; say how many went.
+
+    Nothing depends on it: they are never served. A sweep does the same for all dead, when the log is cut.
+    Entries of other format versions are left alone, and what has changed since it was looked at.
+
+    Args:
+        manager: The cache.
+        cache_type: The type.
+        beginning: What the entries' keys begin with.
+
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
+    """
+    log, gone = manager.log, 0
+    if not await log.read_back():
+        return 0
+    epoch, pattern = log.epoch, manager.keys.entries(cache_type, glob_escape(beginning) + "*")
+    async with contextlib.aclosing(manager.link.scan(pattern)) as steps:
+        async for names in steps:
+            gone += await _unlink_dead(manager, names, epoch, START, damaged=True)
+    return gone
+
+
+async def _choose_target(manager: CacheManager, minimum_age: float) -> int:
+    """The youngest record that is old enough, by the server's clock; START where there is none."""
+    seconds, _ = await manager.link.call("TIME")
+    before = int((int(seconds) - minimum_age) * 1000)
+    found = await manager.link.call("XREVRANGE", manager.keys.log, before, "-", "COUNT", 1)
+    if not minimum_age:
+        found = await manager.link.call("XREVRANGE", manager.keys.log, "+", "-", "COUNT", 1)
+    return parse_position(found[0][0]) if found else START
+
+
+async def _unlink_dead(
+    manager: CacheManager, names: Sequence[bytes], epoch: int, target: int, *, damaged: bool = False
+) -> int:
+    """Unlink what can't be shown to be alive, if it is still what was looked at."""
+    heads = await _heads(manager, names)
+    if manager.log.epoch != epoch:
+        return 0  # what is known of the log is of another time than what was asked for
+    dead: list[tuple[bytes, bytes]] = [
+        (name, head[:FROZEN_BYTES])
+        for name, head in zip(names, heads, strict=True)
+        if _is_dead(manager, name, head, target) or (damaged and head and frozen_born(head) is None)
+    ]
+    if not dead:
+        return 0
+    if manager.link.is_cluster:
+        return sum(await asyncio.gather(*(_UNLINK.run(manager.link, [name], seen) for name, seen in dead)))
+    gone = 0
+    for start in range(0, len(dead), MAX_UNLINKED):
+        part = dead[start : start + MAX_UNLINKED]
+        gone += await _UNLINK.run(manager.link, [name for name, _ in part], *(seen for _, seen in part))
+    return gone
+
+
+async def _heads(manager: CacheManager, names: Sequence[bytes]) -> list[bytes]:
+    """Headers and tags of entries; what can't be read must not be passed over as if it were not there.
+
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
+    """
+    replies = await manager.link.calls([("GETRANGE", name, 0, PEEK_BYTES - 1) for name in names])
+    heads: list[bytes] = []
+    for name, reply in zip(names, replies, strict=True):
+        if isinstance(reply, ReplyError) and not str(reply).startswith("WRONGTYPE"):
+            raise reply
+        head: bytes = b"" if isinstance(reply, ReplyError) else reply
+        if len(head) >= HEADER_BYTES and header_length(head) > len(head):
+            head = await manager.link.call("GETRANGE", name, 0, header_length(head) - 1)
+        heads.append(head)
+    return heads
+
+
+def _is_dead(manager: CacheManager, name: bytes, head: bytes, target: int) -> bool:
+    """Also of types and format versions that this process doesn't know: their readers trust the sweep."""
+    cache_type, key = manager.keys.parse(name)
+    policy = manager.config.types.get(cache_type, _UNKNOWN_TYPE)
+    lookup, born = manager.tier.judge(cache_type, key, head, policy), frozen_born(head)
+    if lookup.state is State.UNDECODABLE:
+        return born is not None and born < target
+    if lookup.state is State.DEAD:
+        return True
+    # It may have come back after an earlier sweep had unlinked it; once this one is over, readers trust it.
+    return born is not None and born < manager.log.trusted_from and policy.after_rollback != "trust"

@@ -1,0 +1,1 @@
+"""Metrics and statistics: of a process, and of the fleet."""

@@ -1,0 +1,1 @@
+"""The same cache for callers without an event loop."""

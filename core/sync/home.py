@@ -1,0 +1,108 @@
+"""Where threads without an event loop find the cache of their process: connected at its first use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from stoker.core.manager import CacheManager
+from stoker.core.sync.loop import LoopThread
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: What closing the cache may take beyond the time that loads under way are given, in seconds.
+CLOSE_SECONDS = 1.0
+
+
+class Perform(Protocol):
+    """Has a cache do something, on its event loop, and waits for it in the calling thread."""
+
+    def __call__(self, work: Callable[[CacheManager], Coroutine[Any, Any, T]]) -> T:
+        """Return what `work` returns for the connected cache."""
+        ...
+
+
+class _ClosedError(Exception):
+    """The cache has been closed meanwhile."""
+
+
+class Home:
+    """The event loop of this process, and the cache that lives on it; a forked child gets its own of both.
+
+    Args:
+        make: Makes the cache.
+    """
+
+    def __init__(self, make: Callable[[], CacheManager]) -> None:
+        self.loop = LoopThread()
+        self.reached = False
+        """Whether the server answered when the cache was connected."""
+        self._make = make
+        self._manager: CacheManager | None = None
+        self._place: asyncio.AbstractEventLoop | None = None
+        self._connecting: asyncio.Lock | None = None
+
+    async def manager(self) -> CacheManager:
+        """Return the connected cache. Runs on the loop.
+
+        Raises:
+            ConfigError: The server may evict the invalidation log.
+        """
+        loop = asyncio.get_running_loop()
+        if self._place is not loop or self._connecting is None:  # first use, or a forked child's own loop
+            self._place, self._connecting, self._manager = loop, asyncio.Lock(), None
+        async with self._connecting:
+            if self._manager is None:
+                manager = self._make()
+                self.reached = await manager.connect()
+                self._manager = manager
+            return self._manager
+
+    def perform(
+        self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None = None
+    ) -> T:
+        """Have the cache do something, and wait for it.
+
+        Args:
+            work: Called on the loop, in the context of the thread that waits.
+            timeout: Seconds it may take; without limit where not given.
+
+        Raises:
+            UsageError: It is the loop's own thread that calls.
+            TimeoutError: It took too long.
+            Exception: Whatever `work` raises.
+        """
+        while True:
+            if self._manager is None or not self.loop.running:
+                self.loop.run(self.manager(), timeout)
+            try:
+                return self.loop.call(lambda: work(self._connected()), timeout)
+            except _ClosedError:  # by another thread, a moment ago
+                continue
+
+    def _connected(self) -> CacheManager:
+        if self._manager is None or self._place is not asyncio.get_running_loop():
+            raise _ClosedError
+        return self._manager
+
+    def close(self, timeout: float) -> None:
+        """Let loads under way end within `timeout` seconds, disconnect, and stop the loop."""
+        if not self.loop.running:
+            return
+        try:
+            self.loop.run(self._close(timeout), timeout + CLOSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - a server that is gone must not keep the process from ending
+            logger.warning(
+                "action=cache_close_failed error=%r", error, extra={"action": "cache_close_failed"}
+            )
+        finally:
+            self.loop.stop()
+
+    async def _close(self, timeout: float) -> None:
+        manager, self._manager = self._manager, None
+        if manager is not None and self._place is asyncio.get_running_loop():
+            await manager.close(timeout)

@@ -1,0 +1,314 @@
+"""The cache for callers without an event loop: Celery tasks, Flask, Django, threads of any kind.
+
+The same code in the same words, without `await`: calls are carried out on one event loop in a background
+thread of the process, which starts at the first of them, and again in a forked child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
+
+from stoker.core.errors import UsageError
+from stoker.core.loading.conditional import NotModified
+from stoker.core.loading.serving import Reading
+from stoker.core.manager import CacheManager
+from stoker.core.marks import marks_here
+from stoker.core.settings.config import CacheConfig
+from stoker.core.sync.face import Face, plain
+from stoker.core.sync.handover import async_form
+from stoker.core.sync.home import Home
+from stoker.core.sync.view import SyncCache
+from stoker.core.write_through import WriteThrough
+
+if TYPE_CHECKING:
+    from stoker.core.metrics.cache_metrics import CacheMetrics
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+D = TypeVar("D")
+
+#: Seconds that loads under way are given when the process ends.
+EXIT_SECONDS = 1.0
+
+
+class SyncCacheManager(Face):
+    """`CacheManager` without `await`, for any number of threads.
+
+    ```python
+    cache = SyncCacheManager(CacheConfig())
+    product = cache.get_or_load("product", "42", load_product, 42)
+    ```
+
+    It connects at its first use, and is closed when the process ends at the latest; a forked child has a
+    connection of its own. What loaders raise, and what interrupts the thread that waits (a time limit of
+    Celery's, Ctrl-C), passes through; the load is then cancelled.
+
+    A loader is a plain function or an async one. A plain one runs in the thread that asked for the value,
+    so that it has that thread's connections and transaction; a load that nobody waits for has a thread of
+    its own. `soft_timeout` and `load_timeout` end an async loader; a plain one runs to its end first.
+
+    Args:
+        config: Where the server is, and what the cache types are.
+        process: Names this process in metrics; host and process id where not given.
+        recording: Whether this process's reads count towards hot keys and hit rates.
+        metrics: Where Prometheus finds what it did.
+    """
+
+    def __init__(
+        self,
+        config: CacheConfig | None = None,
+        *,
+        process: str | None = None,
+        recording: bool = True,
+        metrics: CacheMetrics | None = None,
+    ) -> None:
+        self.config = config or CacheConfig()
+        self._home = Home(
+            lambda: CacheManager(self.config, process=process, recording=recording, metrics=metrics)
+        )
+        _open_faces.add(self)
+
+    # -- its life ---------------------------------------------------------------------------------
+
+    def connect(self) -> bool:
+        """Connect now; say whether the server answered. Without this, the first use connects.
+
+        Raises:
+            ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
+        """
+        _refuse_a_loop()
+        self._home.loop.run(self._home.manager())
+        return self._home.reached
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Let loads under way end within `timeout` seconds and disconnect; a later use connects again."""
+        self._home.close(timeout)
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def perform(
+        self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None = None
+    ) -> T:
+        """Have the connected manager do something on its event loop, and wait for it.
+
+        Args:
+            work: Returns the coroutine to run, such as `lambda cache: cache.get("page", "/")`.
+            timeout: Seconds it may take; without limit where not given.
+
+        Raises:
+            UsageError: This thread runs an event loop, which would stand still.
+            TimeoutError: It took too long.
+            Exception: Whatever the coroutine raises.
+        """
+        _refuse_a_loop()
+        marks_here()  # of this thread: a `set` after a `get` that missed is a load by hand here, too
+        return self._home.perform(work, timeout)
+
+    def apply(
+        self,
+        method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Have the manager carry out one of its methods."""
+        return self.perform(lambda manager: method(manager, *args, **kwargs))
+
+    def cache(self, cache_type: str, *, namespace: str = "") -> SyncCache:
+        """Return a view on one type, or on a namespace of it, by key alone.
+
+        Raises:
+            UsageError: There is no such type.
+        """
+        self.config.policy(cache_type)
+        return SyncCache(self, cache_type, namespace)
+
+    # -- what a manager does ----------------------------------------------------------------------
+
+    @overload
+    def get(self, cache_type: str, key: str, default: None = None, *, into: type[T]) -> T | None: ...
+
+    @overload
+    def get(self, cache_type: str, key: str, default: D, *, into: type[T]) -> T | D: ...
+
+    @overload
+    def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any: ...
+
+    def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any:
+        """Return the value of a key, or `default`; see `CacheManager.get`."""
+        return self.perform(lambda manager: manager.get(cache_type, key, default, into=into))
+
+    @overload
+    def get_many(self, cache_type: str, keys: Iterable[str], *, into: type[T]) -> dict[str, T]: ...
+
+    @overload
+    def get_many(self, cache_type: str, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]: ...
+
+    def get_many(self, cache_type: str, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
+        """Return the values of the keys that have one; see `CacheManager.get_many`."""
+        return self.perform(lambda manager: manager.get_many(cache_type, keys, into=into))
+
+    set = plain(CacheManager.set)
+    set_many = plain(CacheManager.set_many)
+    fill = plain(CacheManager.fill)
+    delete = plain(CacheManager.delete)
+    delete_many = plain(CacheManager.delete_many)
+    invalidate = plain(CacheManager.invalidate)
+    invalidate_type = plain(CacheManager.invalidate_type)
+    invalidate_tags = plain(CacheManager.invalidate_tags)
+    invalidate_pattern = plain(CacheManager.invalidate_pattern)
+    exists = plain(CacheManager.exists)
+    ttl = plain(CacheManager.ttl)
+    expire = plain(CacheManager.expire)
+    touch = plain(CacheManager.touch)
+    increment = plain(CacheManager.increment)
+    decrement = plain(CacheManager.decrement)
+    counter = plain(CacheManager.counter)
+    get_stats = plain(CacheManager.get_stats)
+    reset_stats = plain(CacheManager.reset_stats)
+
+    @overload
+    def get_or_load(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R | NotModified]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+    @overload
+    def get_or_load(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, R | NotModified],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+    def get_or_load(
+        self, cache_type: str, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return the value of a key; on a miss load it, once for all who wait for it.
+
+        Args:
+            cache_type: The key's type.
+            key: The key.
+            load: A function, plain or async. See `CacheManager.get_or_load`.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            Exception: Whatever the loader raises, where there is nothing else to answer with.
+        """
+        return self.read(cache_type, key, load, *args, **kwargs).value
+
+    @overload
+    def read(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R | NotModified]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Reading[R]: ...
+
+    @overload
+    def read(
+        self,
+        cache_type: str,
+        key: str,
+        load: Callable[P, R | NotModified],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Reading[R]: ...
+
+    def read(
+        self, cache_type: str, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Reading[Any]:
+        """`get_or_load`, and how the value came about.
+
+        Raises:
+            Exception: Whatever the loader raises.
+        """
+        loads = async_form(load)
+        return self.perform(lambda manager: manager.read(cache_type, key, loads, *args, **kwargs))
+
+    def get_or_load_many(
+        self,
+        cache_type: str,
+        keys: Iterable[str],
+        load_many: Callable[[list[str]], Mapping[str, R] | Awaitable[Mapping[str, R]]],
+        *,
+        tags: Callable[[R], Iterable[str]] | None = None,
+        ttl: float | None = None,
+    ) -> dict[str, R]:
+        """Return the values of keys; load all that are missing with one call; see `CacheManager`.
+
+        Raises:
+            UsageError: `load_many` returned no mapping of keys to values.
+            Exception: Whatever `load_many` raises.
+        """
+        loads = async_form(load_many)
+        return self.perform(
+            lambda manager: manager.get_or_load_many(cache_type, keys, loads, tags=tags, ttl=ttl)
+        )
+
+    @contextmanager
+    def write_through(self, cache_type: str, key: str) -> Generator[WriteThrough]:
+        """Change the source and the cache together: `with cache.write_through(type, key) as write`.
+
+        See `CacheManager.write_through`.
+
+        Raises:
+            UsageError: The key can't be used.
+        """
+
+        async def begin(manager: CacheManager) -> WriteThrough:
+            return await manager.write_through(cache_type, key).__aenter__()
+
+        write = self.perform(begin)
+        try:
+            yield write
+        except BaseException as raised:
+            error = raised
+            self.perform(lambda _: write.__aexit__(type(error), error, error.__traceback__))
+            raise
+        self.perform(lambda _: write.__aexit__(None, None, None))
+
+
+def _refuse_a_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UsageError("an event loop runs in this thread, and would stand still: await a CacheManager here")
+
+
+_open_faces: weakref.WeakSet[SyncCacheManager] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the end of the process: hand over what was recorded, and disconnect."""
+    for face in tuple(_open_faces):
+        face.close(EXIT_SECONDS)

@@ -1,0 +1,1 @@
+"""Warming: which keys are hot, and loading them before they expire."""

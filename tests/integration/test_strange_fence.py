@@ -1,0 +1,42 @@
+"""A fence that no sweep has raised: loads are stored again soon, without a new connection."""
+
+from __future__ import annotations
+
+import pytest
+
+from stoker.core import CacheManager
+from tests.managers import make_manager
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+BEYOND = "99999999999999-0"
+
+
+def raise_fence(server: RedisServer, cache: CacheManager) -> None:
+    """Put a fence beyond the log's end, as a stranger may, or a clock that ran ahead and was set back."""
+    client, name = server.client(), cache.keys.fence
+    epoch, _, floor = client.get(name).decode().split(":")
+    client.set(name, f"{epoch}:{BEYOND}:{floor}")
+
+
+@pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"]])
+async def test_loads_are_stored_again_soon(
+    redis_server: RedisServer, prefix: str, tiers: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make_manager(redis_server, prefix, page={"ttl": 60, "tiers": tiers}) as cache:
+        raise_fence(redis_server, cache)
+        connections, loads = cache.link.connections, 0
+
+        async def load() -> int:
+            nonlocal loads
+            loads += 1
+            return loads
+
+        async def stored() -> bool:
+            await cache.get_or_load("page", "k", load)
+            return bool(redis_server.client().exists(cache.keys.entry("page", "k")))
+
+        await eventually(stored, "a load that is stored")
+        assert await cache.get_or_load("page", "k", load) == loads
+        assert cache.link.connections == connections
+        assert "action=epoch_opened" in caplog.text
