@@ -126,7 +126,7 @@ class AsyncTask(Task):  # type: ignore[misc]  # Celery publishes no types
             except (Reject, Retry) as again:
                 _say(logging.WARNING, f"{action}_again", seconds=time.monotonic() - began, reason=str(again))
                 raise
-            except Exception as error:
+            except Exception as error:  # said here, with its time; Celery is told, too
                 _say(logging.ERROR, f"{action}_failed", seconds=time.monotonic() - began, reason=repr(error))
                 raise
             level = logging.DEBUG if self.told_elsewhere else logging.INFO

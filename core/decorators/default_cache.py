@@ -51,7 +51,7 @@ async def init_default_cache(config: CacheConfig | Mapping[str, Any] | None = No
     manager = _defaults[loop] = CacheManager(_complete(_given(config), None))
     try:
         await manager.connect()
-    except BaseException:
+    except BaseException:  # a cancellation, too: it is not to be had then
         _defaults.pop(loop, None)
         raise
     return manager

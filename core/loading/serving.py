@@ -133,7 +133,7 @@ class Serving:
                 loaded = await self._batches.run(replace(needed, lookups=lookups))
         except UsageError:
             raise
-        except Exception as error:
+        except Exception as error:  # loaders raise what they like; there may be something older
             if not all_old:
                 raise
             if limit.expired() and isinstance(error, TimeoutError):

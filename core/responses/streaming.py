@@ -131,7 +131,7 @@ async def _chunks(
                     async for chunk in chunks:
                         given = True
                         yield chunk
-            except Exception:
+            except Exception:  # models raise what they like; nobody has heard of it unless chunks were given
                 if given:
                     raise
             else:

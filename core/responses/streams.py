@@ -75,7 +75,7 @@ class Stream(Generic[C]):
                 "the stream was cut off: it took longer than the type's load_timeout, or the cache was closed"
             )
             raise
-        except Exception as error:
+        except Exception as error:  # models raise what they like: all who read are told
             self.error = error
             raise
         finally:

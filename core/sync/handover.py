@@ -174,7 +174,7 @@ def _do(
         if isinstance(error, StopIteration):  # no future takes it
             error = RuntimeError("the function raised StopIteration")
         _tell(loop, done, functools.partial(done.set_exception, error))
-    except BaseException:
+    except BaseException:  # the thread ends: whoever waits for it must not wait for ever
         _tell(loop, done, done.cancel)
         raise
     else:

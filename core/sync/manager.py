@@ -289,7 +289,7 @@ class SyncCacheManager(Face):
         write = self.perform(begin)
         try:
             yield write
-        except BaseException as raised:
+        except BaseException as raised:  # the block's own end is told, as `async with` would
             error = raised
             self.perform(lambda _: write.__aexit__(type(error), error, error.__traceback__))
             raise

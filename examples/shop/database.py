@@ -132,7 +132,7 @@ class Database:
         connection.execute(begin)
         try:
             answer = query(connection)
-        except BaseException:
+        except BaseException:  # whatever it was, nothing of it is kept
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")

@@ -230,7 +230,7 @@ def test_celery_prefork_workers(redis_server: RedisServer, prefix: str, tmp_path
             assert all(answer[1] not in {importer, os.getpid()} for answer in answers), (
                 "children have run them"
             )
-        except BaseException:
+        except BaseException:  # whatever failed, the worker's log says why
             print(log.read_text())
             raise
         finally:
