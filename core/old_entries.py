@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import inspect
 import logging
+import math
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -167,12 +168,10 @@ class OldEntries:
                 flight, needed = under_way
                 name = None if isinstance(self._names, str) else self._names(*args, **kwargs)
                 give = _tags_by(tags, needed, load_old, args, kwargs)
-                into = returned_by(load)
-                found = await self.take(flight.cache_type, flight.key, name=name, into=into, tags=give)
+                found = await self.take(*needed.name, name=name, into=returned_by(load), tags=give)
                 if found is not None:
                     flight.fresh_at_most = found.seconds
-                    value: R = found.value
-                    return value
+                    return cast("R", found.value)
             return await load(*args, **kwargs)
 
         if tags is None and find_by_function(load) is not None:  # of these there are few, and they stay
@@ -225,9 +224,7 @@ class OldEntries:
         into: Any = Any,
         tags: TagFunction | None = None,
     ) -> OldEntry | None:
-        """Take an old entry over: return it, and remove it; None where there is none that may be used.
-
-        Storing it is the caller's; `before` and `get` do that.
+        """Remove an old entry and return it, for the caller to store; None where there is none to be used.
 
         Args:
             cache_type: Its type here.
@@ -242,12 +239,8 @@ class OldEntries:
         policy, name = self._manager.policy(cache_type), self._name(cache_type, check_key(key), name)
         if self.over or (switch := await self._note.find()) is None:
             return None
-        left = switch.at + policy.ttl - time.time()
-        if left <= 0:
-            return None  # whatever there is, is older than the type's entries get
-        found = await self._fetch(name, policy)
-        if found is None:
-            self.counts.absent += 1
+        left = switch.at + policy.ttl - time.time()  # without any, what there is, is too old for the type
+        if left <= 0 or (found := await self._fetch(name, policy)) is None:
             return None
         data, seconds = found
         try:
@@ -261,9 +254,7 @@ class OldEntries:
             return None
         self.counts.taken += 1
         self._remove(name)
-        return OldEntry(
-            value, left if seconds is None else min(seconds, left), tuple(tag.decode() for tag in tagged)
-        )
+        return OldEntry(value, min(left, seconds), tuple(tag.decode() for tag in tagged))
 
     # -- the older cache --------------------------------------------------------------------------
 
@@ -282,16 +273,17 @@ class OldEntries:
             await self._own_link.connect()
         return self._own_link
 
-    async def _fetch(self, name: str, policy: Policy) -> tuple[bytes, float | None] | None:
+    async def _fetch(self, name: str, policy: Policy) -> tuple[bytes, float] | None:
         """The bytes of an old entry, one more than it may have at most, and the seconds it has left."""
-        try:
+        data: Any = b""
+        left_ms: Any = -2
+        with contextlib.suppress(LinkError):
             link = await self._link()
             data, left_ms = await link.calls([("GETRANGE", name, 0, policy.max_entry), ("PTTL", name)])
-        except LinkError:
-            return None
         if not isinstance(data, bytes) or not data or not isinstance(left_ms, int) or left_ms in {-2, 0}:
-            return None  # absent, of another kind, or gone in between
-        return data, None if left_ms < 0 else left_ms / 1000
+            self.counts.absent += 1  # also what is of another kind, gone in between, or out of reach
+            return None
+        return data, math.inf if left_ms < 0 else left_ms / 1000
 
     def _remove(self, name: str) -> None:
         if self._keep:
@@ -322,9 +314,9 @@ class OldEntries:
         self._manager.counters.of(cache_type).undecodable += 1
         if self.counts.undecodable == 1:
             logger.warning(
-                "action=old_entry_undecodable cache_type=%s reason=%.200s",
+                "action=old_entry_undecodable cache_type=%s reason=%s",
                 cache_type,
-                error,
+                type(error).__name__,  # its text may hold the value
                 extra={"action": "old_entry_undecodable"},
             )
 

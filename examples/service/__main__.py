@@ -65,18 +65,21 @@ async def main(url: str, report: Report) -> None:
         await client.get("/users/5")
         report.show("what did not change stays", holds=database.queries == asked)
 
-        missing = await client.get("/users/99")
-        report.show("what fails is not cached", holds=missing.status_code == 404)
+        await look_around(client, report)
 
-        stats = (await client.get("/cache/stats")).json()
-        report.tell(
-            "/cache/stats", f"{stats['hits']} hits, {stats['misses']} misses, {stats['hit_rate']:.0%}"
-        )
-        described = (await client.get("/openapi.json")).json()["paths"]["/users/{user_id}"]["get"]
-        report.show(
-            "the service's description is as without a cache",
-            holds=[each["name"] for each in described["parameters"]] == ["user_id"],
-        )
+
+async def look_around(client: httpx.AsyncClient, report: Report) -> None:
+    """Errors, statistics, and how the service describes itself."""
+    missing = await client.get("/users/99")
+    report.show("what fails is not cached", holds=missing.status_code == 404)
+
+    stats = (await client.get("/cache/stats")).json()
+    report.tell("/cache/stats", f"{stats['hits']} hits, {stats['misses']} misses, {stats['hit_rate']:.0%}")
+    described = (await client.get("/openapi.json")).json()["paths"]["/users/{user_id}"]["get"]
+    report.show(
+        "the service's description is as without a cache",
+        holds=[each["name"] for each in described["parameters"]] == ["user_id"],
+    )
 
 
 if __name__ == "__main__":

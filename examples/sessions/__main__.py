@@ -34,28 +34,36 @@ async def main(url: str, report: Report) -> None:
         report.tell("life left, before and after a request", f"{before:.0f} s, {after:.0f} s")
         report.show("each request gives a session another half hour", holds=before <= 60 and after > 1700)
 
-        await here.sign_out(phone)
-        report.show(
-            "who signs out is out, and out on that device alone",
-            holds=await there.find(phone) is None and await there.find(laptop) is not None,
-        )
+        await end(here, there, second, (phone, laptop, bobs), report)
 
-        acknowledged = await here.sign_out_everywhere(ANN)
-        report.show(
-            "who signs out everywhere is out in each process with the next request",
-            holds=acknowledged and await there.find(laptop) is None and await there.find(bobs) is not None,
-        )
-        report.show(
-            "a session that has ended can't be brought back by touching it",
-            holds=not await second.touch("session", laptop),
-        )
 
-        answers = await asyncio.gather(
-            *(web.sign_in(BOB) for web in (here, there) * MAX_ATTEMPTS), return_exceptions=True
-        )
-        refused = sum(isinstance(answer, TooManyAttemptsError) for answer in answers)
-        report.tell("sign-ins at once, and refused", f"{len(answers)}, {refused}")
-        report.show("attempts are counted exactly, over all processes", holds=refused == MAX_ATTEMPTS + 1)
+async def end(
+    here: Sessions, there: Sessions, cache: CacheManager, names: tuple[str, str, str], report: Report
+) -> None:
+    """Sessions end on one device, on all of them, and are not begun too often."""
+    phone, laptop, bobs = names
+    await here.sign_out(phone)
+    report.show(
+        "who signs out is out, and out on that device alone",
+        holds=await there.find(phone) is None and await there.find(laptop) is not None,
+    )
+
+    acknowledged = await here.sign_out_everywhere(ANN)
+    report.show(
+        "who signs out everywhere is out in each process with the next request",
+        holds=acknowledged and await there.find(laptop) is None and await there.find(bobs) is not None,
+    )
+    report.show(
+        "a session that has ended can't be brought back by touching it",
+        holds=not await cache.touch("session", laptop),
+    )
+
+    answers = await asyncio.gather(
+        *(web.sign_in(BOB) for web in (here, there) * MAX_ATTEMPTS), return_exceptions=True
+    )
+    refused = sum(isinstance(answer, TooManyAttemptsError) for answer in answers)
+    report.tell("sign-ins at once, and refused", f"{len(answers)}, {refused}")
+    report.show("attempts are counted exactly, over all processes", holds=refused == MAX_ATTEMPTS + 1)
 
 
 if __name__ == "__main__":

@@ -73,21 +73,28 @@ async def main(url: str, report: Report) -> None:
         )
         report.show("another process need not make it", holds=engine.syntheses == len(TEXTS))
 
-        texts = await asyncio.gather(*(speech.hear(file) for file in files[:3] * 10))
-        report.show(
-            "thirty recordings, three different: three recognitions",
-            holds=len(texts) == 30 and engine.recognitions == 3,
-        )
+        await hear_and_refuse(cache, speech, engine, files, report)
 
-        too_long = await speech.say("A whole chapter.", seconds=300)
-        stored = await cache.exists(
-            "tts_synthesis", f"alba:300:{hashlib.sha256(b'A whole chapter.').hexdigest()}"
-        )
-        report.tell("a file over max_entry", f"{len(too_long) / 2**20:.1f} MiB")
-        report.show(
-            "what is larger than max_entry is answered, and not stored",
-            holds=len(too_long) > 8 * 2**20 and not stored,
-        )
+
+async def hear_and_refuse(
+    cache: CacheManager, speech: Speech, engine: Engine, files: list[bytes], report: Report
+) -> None:
+    """Recordings by their digest, and what is too large to be stored."""
+    texts = await asyncio.gather(*(speech.hear(file) for file in files[:3] * 10))
+    report.show(
+        "thirty recordings, three different: three recognitions",
+        holds=len(texts) == 30 and engine.recognitions == 3,
+    )
+
+    too_long = await speech.say("A whole chapter.", seconds=300)
+    stored = await cache.exists(
+        "tts_synthesis", f"alba:300:{hashlib.sha256(b'A whole chapter.').hexdigest()}"
+    )
+    report.tell("a file over max_entry", f"{len(too_long) / 2**20:.1f} MiB")
+    report.show(
+        "what is larger than max_entry is answered, and not stored",
+        holds=len(too_long) > 8 * 2**20 and not stored,
+    )
 
 
 async def timed(speech: Speech, text: str) -> float:

@@ -746,3 +746,17 @@ async def test_on_a_cluster_entries_are_taken_over_wherever_they_are(
 
         assert [await old.get("db_query", name) for name in names] == [None, *names[1:]]
         assert await cache.get_many("db_query", names) == {name: name for name in names[1:]}
+
+
+async def test_what_can_not_be_read_is_told_once_and_not_quoted(
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in ("1", "2"):
+        write_old(redis_server, f"{prefix}:old:{key}", {"name": ["secret"], "category": 1})
+    async with make_manager(redis_server, prefix) as cache:
+        old = old_of(cache, prefix)
+        for key in ("1", "2"):
+            assert await old.get("db_query", key, into=Product) is None
+
+    lines = [record.getMessage() for record in caplog.records if "old_entry" in record.getMessage()]
+    assert lines == ["action=old_entry_undecodable cache_type=db_query reason=EntryError"]
