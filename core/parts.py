@@ -77,7 +77,14 @@ class Parts:
         )
         vouching = Vouching(self.link, self.log, self.keys, commits)
         self.storage = Storage(
-            self.config, self.log, self.memory, self.tier, commits, vouching, self.counters
+            self.config,
+            self.log,
+            self.memory,
+            self.tier,
+            commits,
+            vouching,
+            self.counters,
+            read_only=read_only,
         )
         bell = Bell(self.link.open_another, redis.connect_timeout)
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)

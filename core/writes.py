@@ -39,8 +39,9 @@ class Writes(Parts):
         """Store a value; say whether it was stored.
 
         After a `get` of the key that missed, in the same task, this is a load by hand: if the key was
-        invalidated since, the value is stored dead. So it is with a token. Otherwise the caller vouches for
-        the value *now*, and for nothing that was read from a source before an invalidation.
+        invalidated since, the value counts for nothing, and the answer is False. So it is with a token.
+        Otherwise (always with `if_absent`) the caller vouches for the value *now*, and for nothing that was
+        read from a source before an invalidation.
 
         Args:
             cache_type: The key's type.
@@ -71,7 +72,9 @@ class Writes(Parts):
     ) -> bool:
         policy, counters = self._types.get(cache_type) or self._type(cache_type)
         encoded = self._check(key, ttl, tags)
-        mark = self._birth(policy, cache_type, key, token, marks)
+        # Who creates something tells the truth of now: an older miss says nothing of it.
+        by_hand = not if_absent or token is not None
+        mark = self._birth(policy, cache_type, key, token, marks) if by_hand else None
         began = 0.0 if counters.sets % SAMPLE_EVERY else time.perf_counter()
         if if_absent:
             stored = await self.storage.store_if_absent(
@@ -102,7 +105,7 @@ class Writes(Parts):
         *,
         tags: Iterable[str] = (),
     ) -> Coroutine[Any, Any, int]:
-        """Store values by key, all of them with one write; say how many were stored.
+        """Store values by key, with a write for some of them each; say how many were stored.
 
         Args:
             cache_type: The keys' type.

@@ -45,6 +45,8 @@ def _encode_hook(value: Any) -> Any:
 
 _MSGPACK = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
 _JSON = msgspec.json.Encoder(enc_hook=_encode_hook)
+_raw_msgpack = msgspec.msgpack.Decoder(msgspec.Raw).decode
+_raw_json = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_plain = msgspec.msgpack.Decoder(Any).decode
 
 
@@ -99,12 +101,14 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
 
 
 def is_decodable(flags: int, payload: bytes, max_bytes: int) -> bool:
-    """Whether a payload can be read at all, be it as another type than was asked for."""
+    """Whether a payload is whole, whatever type it must be read as."""
     try:
-        decode_payload(flags, payload, Any, max_bytes)
+        if flags & COMPRESSION_MASK:
+            payload = expand(payload, compression_of(flags), max_bytes)
+        (_raw_msgpack if serializer_of(flags) == "msgpack" else _raw_json)(payload)
     except TooLargeError:
         return True
-    except EntryError:
+    except (EntryError, msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return True
 

@@ -53,6 +53,7 @@ class Commits:
         self._keys = keys
         self._script = Script("commit.lua")
         self._pending: list[Pending] = []
+        link.on_loop.append(self._forget)
 
     def commit(
         self, cache_type: str, key: str, stored: bytes, ttl_ms: int, condition: bytes = ALWAYS
@@ -72,6 +73,9 @@ class Commits:
         name = self._keys.entry(cache_type, key)
         self._pending.append((name, stored, max(1, ttl_ms), condition, future))
         return future
+
+    def _forget(self) -> None:
+        self._pending = []
 
     def _send(self) -> None:
         pending, self._pending = self._pending, []
@@ -94,6 +98,8 @@ class Commits:
 
         def take(reply: Any) -> None:
             if isinstance(reply, (LinkError, ReplyError)):
+                if isinstance(reply, ReplyError) and str(reply).startswith("WRONGTYPE"):
+                    self._log.lose()  # the fence, or the log, is a stranger's
                 for *_, future in batch:
                     settle(future, Commit.UNREACHABLE)
             else:

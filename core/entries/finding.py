@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from stoker.core.counters import SAMPLE_EVERY, Counters, TypeCounters
-from stoker.core.entries.codec import MISSING, decode_payload, decoder_of, is_decodable
+from stoker.core.entries.codec import MISSING, Decode, decode_payload, decoder_of, is_decodable
 from stoker.core.entries.entry import FLAG_NONE, header_length
 from stoker.core.entries.lookup import Lookup, State
 from stoker.core.entries.memory import MemoryTier
 from stoker.core.entries.tier import FETCH_BATCH, RedisTier, Sent
-from stoker.core.errors import EntryError
+from stoker.core.errors import EntryError, UsageError
 from stoker.core.log.fleet_log import Log
 from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.policy import Policy
@@ -31,7 +31,10 @@ class Finding:
         memory: MemoryTier,
         tier: RedisTier,
         counters: Counters,
+        *,
+        read_only: bool = False,
     ) -> None:
+        self._read_only = read_only
         self._config = config
         self._log = log
         self._memory = memory
@@ -137,7 +140,7 @@ class Finding:
                 if value is not MISSING:
                     values[key] = value
             return values
-        tier, decode = self._tier, decoder_of(into)
+        tier, decode = self._tier, _decoder_or_none(into)
         for first in range(0, len(keys), FETCH_BATCH):
             batch = keys[first : first + FETCH_BATCH]
             stored, _ = await tier.fetch_stored(cache_type, batch, policy)
@@ -146,7 +149,7 @@ class Finding:
                 continue
             starts, unreadable = tier.payload_starts(stored, time.time() * 1000), dict[str, Lookup]()
             for key, data, start in zip(batch, stored, starts, strict=True):
-                if start and data:
+                if start and data and decode is not None:
                     try:
                         values[key] = decode(data[start:])
                         continue
@@ -166,7 +169,9 @@ class Finding:
         self, cache_type: str, key: str, lookup: Lookup, counters: TypeCounters
     ) -> None:
         """Give back the memory of what nobody can read: a `get` puts nothing in its place."""
-        if lookup.unreadable and await self._tier.unlink_unreadable(cache_type, key, lookup.unreadable):
+        if not lookup.unreadable or self._read_only:
+            return
+        if await self._tier.unlink_unreadable(cache_type, key, lookup.unreadable):
             counters.unreadable_unlinked += 1
 
     def _decode_fresh(self, lookup: Lookup, into: Any, policy: Policy, counters: TypeCounters) -> Any:
@@ -227,3 +232,11 @@ def counted(lookup: Lookup, counters: TypeCounters) -> Lookup:
     elif lookup.state is State.UNREACHABLE:
         counters.unreachable += 1
     return lookup
+
+
+def _decoder_or_none(into: Any) -> Decode | None:
+    """What decodes payloads as `into`; None where nothing can: then each is counted as undecodable."""
+    try:
+        return decoder_of(into)
+    except (UsageError, NameError):
+        return None

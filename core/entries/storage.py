@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from stoker.core.clock import boottime
 from stoker.core.counters import Counters
-from stoker.core.entries.codec import MISSING, UnstorableError, encode_value
+from stoker.core.entries.codec import MISSING
 from stoker.core.entries.commits import ALWAYS, HEAD, Commit, Commits
-from stoker.core.entries.entry import FLAG_NONE, FROZEN_BYTES, Entry, pack_entry, pack_parts
+from stoker.core.entries.entry import FROZEN_BYTES, Entry, pack_entry
 from stoker.core.entries.finding import Finding, counted
 from stoker.core.entries.lookup import State
+from stoker.core.entries.making import EntryMaker
 from stoker.core.entries.memory import MemoryTier
 from stoker.core.entries.tier import RedisTier
-from stoker.core.entries.vouching import Vouched, Vouching
+from stoker.core.entries.vouching import Vouching
 from stoker.core.errors import LinkError
 from stoker.core.log.knowledge import Log
 from stoker.core.log.position import START
@@ -29,9 +30,6 @@ from stoker.core.settings.policy import Policy
 logger = logging.getLogger(__name__)
 
 _Tags = tuple[bytes, ...]
-
-#: Kinds of values that are logged as unstorable; of further ones, the counter alone tells.
-MAX_KINDS_LOGGED = 1_000
 
 
 class Storage(Finding):
@@ -46,11 +44,13 @@ class Storage(Finding):
         commits: Commits,
         vouching: Vouching,
         counters: Counters,
+        *,
+        read_only: bool = False,
     ) -> None:
-        super().__init__(config, log, memory, tier, counters)
+        super().__init__(config, log, memory, tier, counters, read_only=read_only)
         self._commits = commits
         self._vouching = vouching
-        self._unstorable: set[tuple[str, str]] = set()
+        self._maker = EntryMaker(config.types, log, counters)
         if config.redis.enabled:
             _warn_of_what_sweeps_lose(config)
 
@@ -78,18 +78,28 @@ class Storage(Finding):
             born: The log's position when its load began.
             ttl: Seconds it is fresh, where they differ from the type's.
             condition: What must hold beside; see `commits`.
-            overwrites: Whether other processes may have something else in memory that is to go.
+            overwrites: Whether a caller stores it, not a loader: other processes may have something else in
+                memory that is to go, and what an invalidation has overtaken is not stored.
         """
         policy = self._config.types[cache_type]
-        entry = self._make(cache_type, value, tags, epoch, born, ttl)
+        entry = self._maker.make(cache_type, value, tags, epoch, born, ttl)
         if entry is None:
             return False
-        future = self._commit(cache_type, key, entry, policy, condition)
+        if overwrites and self._is_overtaken(cache_type, key, entry):
+            return self._refuse(cache_type, key)
+        future = self._commit(cache_type, key, entry, policy, condition, looks=overwrites)
         commit = Commit.UNREACHABLE if future is None else await future
+        if overwrites and commit is Commit.STORED and self._is_overtaken(cache_type, key, entry):
+            commit = Commit.YOUNGER
         if overwrites and self._drops_copies(commit, policy):
             told = await self._log.tell(Copy(cache_type, key))
             return self._conclude_told(cache_type, key, value, entry, commit, policy, told)
         return self._conclude(cache_type, key, value, entry, commit, policy)
+
+    def _is_overtaken(self, cache_type: str, key: str, entry: Entry) -> bool:
+        """Whether an entry is known to be dead already."""
+        log = self._log
+        return entry.epoch == log.epoch and bool(log.killer(cache_type, key, entry.tags, entry.born))
 
     def _drops_copies(self, commit: Commit, policy: Policy) -> bool:
         """Whether other processes must be told of a store: not where the server is known to be away.
@@ -147,26 +157,6 @@ class Storage(Finding):
             counters.sets_refused += 1
         return stored
 
-    def _vouch(
-        self,
-        cache_type: str,
-        key: str,
-        value: Any,
-        tags: tuple[bytes, ...],
-        ttl: float | None,
-        policy: Policy,
-    ) -> Vouched | None:
-        """Make an entry of a value that is vouched for now; None when it can't be stored."""
-        encoded = self._encode(cache_type, value, policy)
-        if encoded is None:
-            return None
-        now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
-        epoch, born = self._log.epoch, self._log.seen
-        flags, payload = encoded
-        stored = pack_parts(flags, epoch, born, now, now + ttl_ms, tags, payload)
-        kept_ms = ttl_ms + int(policy.kept_stale * 1000) if policy.stale or policy.fail_safe else ttl_ms
-        return cache_type, key, epoch, born, stored, kept_ms
-
     def vouch(
         self,
         cache_type: str,
@@ -180,7 +170,7 @@ class Storage(Finding):
 
         What becomes of it is for the caller to count; None: it can't be stored.
         """
-        one = self._vouch(cache_type, key, value, tags, ttl, policy)
+        one = self._maker.make_vouched(cache_type, key, value, tags, ttl, policy)
         return None if one is None else self._vouching.store(one, policy)
 
     async def store_told(
@@ -249,7 +239,9 @@ class Storage(Finding):
         vouched = [key for key in values if births[key] is None]
         stored = 0
         if vouched and not policy.in_memory:
-            made = (self._vouch(cache_type, key, values[key], tags, ttl, policy) for key in vouched)
+            made = (
+                self._maker.make_vouched(cache_type, key, values[key], tags, ttl, policy) for key in vouched
+            )
             commits = await self._vouching.store_many((one for one in made if one is not None), policy)
             stored = sum([self._count(cache_type, stored=commit is Commit.STORED) for commit in commits])
             values = {key: value for key, value in values.items() if births[key] is not None}
@@ -265,13 +257,18 @@ class Storage(Finding):
                     self._refuse(cache_type, key)
                     continue
                 birth = epoch, told
-            entry = self._make(cache_type, value, tags, *birth, ttl)
-            if entry is not None:
-                waiting.append((key, value, entry, self._commit(cache_type, key, entry, policy, ALWAYS)))
-        done = [
-            (key, value, entry, Commit.UNREACHABLE if future is None else await future)
-            for key, value, entry, future in waiting
-        ]
+            entry = self._maker.make(cache_type, value, tags, *birth, ttl)
+            if entry is not None and self._is_overtaken(cache_type, key, entry):
+                self._refuse(cache_type, key)
+            elif entry is not None:
+                commit = self._commit(cache_type, key, entry, policy, ALWAYS, looks=True)
+                waiting.append((key, value, entry, commit))
+        done: list[tuple[str, Any, Entry, Commit]] = []
+        for key, value, entry, future in waiting:
+            became = Commit.UNREACHABLE if future is None else await future
+            if became is Commit.STORED and self._is_overtaken(cache_type, key, entry):
+                became = Commit.YOUNGER
+            done.append((key, value, entry, became))
         # Of these, other processes may have something else in memory: one record tells of all, once all are
         # stored.
         others = {
@@ -288,11 +285,21 @@ class Storage(Finding):
         )
 
     def _commit(
-        self, cache_type: str, key: str, entry: Entry, policy: Policy, condition: bytes
+        self,
+        cache_type: str,
+        key: str,
+        entry: Entry,
+        policy: Policy,
+        condition: bytes,
+        *,
+        looks: bool = False,
     ) -> asyncio.Future[Commit] | None:
-        """Queue an entry for the server; None where it is not to be asked."""
+        """Queue an entry for the server, perhaps behind a look at the log; None: it is not to be asked."""
         if not policy.in_redis or not entry.epoch:
             return None
+        if looks:
+            with contextlib.suppress(LinkError):
+                self._log.check()
         return self._commits.commit(
             cache_type,
             key,
@@ -334,48 +341,6 @@ class Storage(Finding):
                 # Only now: a copy that is made between would have the old time to live.
                 await self._log.tell(Copy(cache_type, key))
         return True
-
-    def _make(
-        self, cache_type: str, value: Any, tags: tuple[bytes, ...], epoch: int, born: int, ttl: float | None
-    ) -> Entry | None:
-        """Make an entry of a value; None when it can't be stored."""
-        policy = self._config.types[cache_type]
-        encoded: tuple[int, bytes] | None = (FLAG_NONE if value is None else 0, b"")
-        if policy.in_redis or policy.memory_copies:
-            encoded = self._encode(cache_type, value, policy)
-        if encoded is None:
-            return None
-        flags, payload = encoded
-        now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
-        return Entry(epoch, born, now, now + ttl_ms, flags, tags, payload)
-
-    def _encode(self, cache_type: str, value: Any, policy: Policy) -> tuple[int, bytes] | None:
-        """Return flags and payload of a value; None when it can't be stored."""
-        try:
-            return encode_value(value, policy)
-        except UnstorableError as error:
-            self._counters.of(cache_type).unstorable += 1
-            self._report_unstorable(cache_type, value, error)
-            return None
-
-    @staticmethod
-    def _ttl_ms(policy: Policy, value: Any, ttl: float | None) -> int:
-        """How long a value is fresh, with its jitter, in milliseconds: one at least."""
-        seconds = ttl if ttl is not None else policy.ttl
-        if ttl is None and value is None and policy.negative_ttl is not None:
-            seconds = policy.negative_ttl
-        if policy.jitter:
-            seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
-        return max(1, int(seconds * 1000))
-
-    def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
-        """One line for each kind of value, not one for each value."""
-        kind = (cache_type, type(value).__name__)
-        if kind not in self._unstorable and len(self._unstorable) < MAX_KINDS_LOGGED:
-            self._unstorable.add(kind)
-            logger.warning(
-                "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
-            )
 
 
 def _warn_of_what_sweeps_lose(config: CacheConfig) -> None:

@@ -75,6 +75,7 @@ class RedisTier:
         self._asked: dict[bytes, Future[Any]] = {}
         self.sent: Sent = Check(b"", 0, -1, -1), START, START
         """What the last reply that was asked for is held against."""
+        link.on_loop.append(self._asked.clear)
         self._touch = Script("touch.lua")
         self._unlink = Script("unlink_unreadable.lua")
         self._learnt = -1
@@ -91,12 +92,17 @@ class RedisTier:
     async def fetch(self, cache_type: str, key: str, policy: Policy) -> Lookup:
         """Read an entry strictly: held against all that stood in the log when the server was asked."""
         log = self._log
-        for _ in range(READ_ATTEMPTS):
+        attempts = 0
+        while attempts < READ_ATTEMPTS:
             future = self.ask(cache_type, key, policy, get_running_loop())
             sent = self.sent
-            lookup = await self.understand(await future, sent, cache_type, key, policy)
+            reply = await future
+            if reply is MISSING:
+                continue  # whoever asked for it has given up
+            lookup = await self.understand(reply, sent, cache_type, key, policy)
             if lookup is not None:
                 return lookup
+            attempts += 1
             await (log.catch_up() if log.epoch else log.resync())
         return Lookup(State.UNREACHABLE)
 
@@ -117,6 +123,7 @@ class RedisTier:
         command = fetched.pack(key)
         future: Future[Any] = Future(loop=loop)
         if command in asked:
+            link.check_loop()
             asked[command].add_done_callback(partial(_share, future))
             return future
         try:
@@ -128,7 +135,7 @@ class RedisTier:
                 # Who begins to read later needs a fetch that leaves later.
                 link.before_flush(asked.clear)
             if link.is_cluster:
-                link.post(fetched.command(key), future.set_result)
+                link.post(fetched.command(key), partial(_settle, future))
             else:
                 link.post_packed(command, future.set_result, loop)
             asked[command] = future
@@ -170,7 +177,7 @@ class RedisTier:
         if not check.done:
             await check.wait()  # on a cluster the log's server may answer last
         if not check.complete or not self._log.epoch or self._log.history.swept != swept or reply is MISSING:
-            return None
+            return None  # MISSING: whoever asked for it has given up
         lookup = self.judge(cache_type, key, reply, policy)
         lookup.checked = seen
         return lookup
@@ -357,6 +364,11 @@ class RedisTier:
                 head = await self._link.call("GETRANGE", name, 0, header_length(head) - 1)
             heads.append(head)
         return heads
+
+
+def _settle(future: Future[Any], reply: Any) -> None:
+    if not future.done():
+        future.set_result(reply)
 
 
 def _share(later: Future[Any], first: Future[Any]) -> None:

@@ -3,7 +3,8 @@
 Such a value is to be stamped with the log's end (`commits.TAIL`), which a script alone can look up in the
 same step. Almost always the end is where this process has read to already: then the value is stamped with
 that, and a look at the log travels in the same write, before it. Where the look shows that the log has grown,
-or is not what it was, the script stores the value once more.
+the value is stamped anew, in place and only if it is still this one, with the log's end *as of the look*:
+whatever is invalidated after it stays so.
 
 What has grown may have named the entry: for that moment, a dead one may stand in the place of a live one. A
 loader can make that again; where the cache is the source (authoritative types), only the script will do.
@@ -17,10 +18,12 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from stoker.core.entries.commits import TAIL, Commit, Commits, settle
+from stoker.core.entries.entry import FROZEN_BYTES, HEADER_BYTES
 from stoker.core.errors import LinkError
 from stoker.core.keys import Keys
 from stoker.core.link.link import Link
 from stoker.core.link.packing import pack
+from stoker.core.link.script import Script
 from stoker.core.log.check import Check
 from stoker.core.log.knowledge import Log
 from stoker.core.settings.policy import Policy
@@ -32,6 +35,11 @@ WRITE_TOGETHER = 25
 UNDER_WAY = 1_000
 UNDER_WAY_BYTES = 16 * 2**20
 
+#: Seconds since the log was last known to its end: after longer, one look may not bring all that is new.
+RECENT_SECONDS = 1.0
+
+#: Sets that go by script after one whose look showed that the log has grown: it may go on growing.
+SETS_BY_SCRIPT = 64
 
 Vouched: TypeAlias = tuple[str, str, int, int, bytes, int]
 """An entry on its way: type and key; the log's epoch, and the position up to which it is known; the stored
@@ -46,17 +54,25 @@ class Vouching:
         self._log = log
         self._keys = keys
         self._commits = commits
+        self._restamp = Script("restamp.lua")
+        self._by_script_yet = 0
 
     def store(self, one: Vouched, policy: Policy) -> Future[Commit]:
         """Queue an entry for this loop turn's write; the future says what became of it."""
         log, (cache_type, key, epoch, born, stored, ttl_ms) = self._log, one
+        if self._by_script_yet:
+            self._by_script_yet -= 1
+            return self._by_script(one)
         plain = policy.kind != "authoritative" and not self._link.is_cluster
         if not plain or not epoch or log.known != born or not log.kept.empty:
             return self._by_script(one)
         loop = get_running_loop()
         future: Future[Commit] = Future(loop=loop)
         try:
-            take = partial(self._take, one, log.check(), log.version, future)
+            check = log.check()
+            if check.at - log.proved > RECENT_SECONDS:
+                return self._by_script(one)
+            take = partial(self._take, one, check, log.version, future)
             command = pack(("SET", self._keys.entry(cache_type, key), stored, "PX", ttl_ms))
             self._link.post_packed(command, take, loop)
         except LinkError:
@@ -82,13 +98,35 @@ class Vouching:
         return commits + [await future for future in under_way]
 
     def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
+        log, (_, _, epoch, born, _, _) = self._log, one
         if reply != b"OK":
             settle(future, Commit.UNREACHABLE)  # away, full, or it forbids it
-        elif check.complete and self._log.version == version:
+        elif check.complete and (log.version == version or (log.seen == born and log.epoch == epoch)):
             if not future.done():
                 future.set_result(Commit.STORED)
-        else:
-            self._by_script(one).add_done_callback(lambda again: settle(future, again.result()))
+        elif log.epoch != epoch or check.failed:
+            settle(future, Commit.OTHER_EPOCH)
+        elif not future.done():
+            self._by_script_yet = SETS_BY_SCRIPT
+            self._stamp_anew(one, check, future)
+
+    def _stamp_anew(self, one: Vouched, check: Check, future: Future[Commit]) -> None:
+        """Stamp an entry with how far the look reached; if somebody has stored another since, that stands."""
+        cache_type, key, _, _, stored, _ = one
+        # Of a look that was cut off, later records may have named the entry, before it was set or after.
+        commit = Commit.STORED if check.complete else Commit.YOUNGER
+
+        def take(reply: Any) -> None:
+            settle(future, commit if isinstance(reply, int) else Commit.UNREACHABLE)
+
+        # The replies of later looks have not come yet: what is known now is what this one brought.
+        stamp = stored[4:12] + self._log.seen.to_bytes(16)
+        name, where = self._keys.entry(cache_type, key), FROZEN_BYTES - len(stamp)
+        arguments = (1, name, stored[:HEADER_BYTES], stamp, where)
+        try:
+            self._restamp.post(lambda head, handler: self._link.post((*head, *arguments), handler), take)
+        except LinkError as error:
+            take(error)
 
     def _by_script(self, one: Vouched) -> Future[Commit]:
         cache_type, key, _, _, stored, ttl_ms = one

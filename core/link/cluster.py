@@ -14,6 +14,7 @@ is another server's log: the home moves with it, and the log's epoch is looked u
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,10 @@ from stoker.core.link.joining import JoiningLink
 from stoker.core.link.link import Link
 from stoker.core.link.nodes import NodeClock, Nodes, identify
 from stoker.core.link.routing import SLOTS, Address, key_of, owners_by, redirection, slot_of, slots_by
+from stoker.core.link.wire import tell
 from stoker.core.settings.addresses import Servers
+
+logger = logging.getLogger(__name__)
 
 #: Times a command is sent on before its error is handed over.
 MAX_REDIRECTIONS = 8
@@ -263,7 +267,7 @@ class ClusterLink(JoiningLink):
         try:
             self._dispatch(sent)
         except LinkError as error:
-            sent.handler(error)
+            tell(sent.handler, error)
 
     def _post_home(self, command: Command, handler: Handler) -> None:
         Link.post(self, command, handler)
@@ -317,7 +321,7 @@ class ClusterLink(JoiningLink):
             await node.connect()
             self._send_to(node.post, node.clock, sent, sent.handler, asking=True)
         except LinkError as error:
-            sent.handler(error)
+            tell(sent.handler, error)
 
     def _release_parked(self) -> None:
         parked, self._parked = self._parked, []
@@ -330,7 +334,7 @@ class ClusterLink(JoiningLink):
     def _fail_parked(self, error: LinkError) -> None:
         parked, self._parked = self._parked, []
         for sent in parked:
-            sent.handler(error)
+            tell(sent.handler, error)
 
     # -- the map ----------------------------------------------------------------------------------
 
@@ -345,11 +349,13 @@ class ClusterLink(JoiningLink):
             self._wanted.clear()
             try:
                 await self._read_map()
+                self._release_parked()
             except LinkError as error:
                 self._fail_parked(LinkError(f"no map of the cluster: {error}"))
                 await asyncio.sleep(TROUBLED_SECONDS)
-            else:
-                self._release_parked()
+            except Exception:  # without a reader of the map, what has moved could not be found for good
+                logger.exception("action=cluster_map_error", extra={"action": "cluster_map_error"})
+                await asyncio.sleep(TROUBLED_SECONDS)
 
     async def _read_map(self) -> None:
         """Learn which server owns which slot, and connect to those that are new.

@@ -88,7 +88,7 @@ class Link(Sending):
         """Start keeping the connection; wait for the first attempt and say whether it served."""
         if self._keeper is None:
             self._begin(asyncio.get_running_loop())
-        self._check_loop()
+        self.check_loop()
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="stoker-link")
         await self._tried.wait()
@@ -96,7 +96,7 @@ class Link(Sending):
 
     async def close(self) -> None:
         """Stop keeping the connection and fail what is under way."""
-        self._check_loop()
+        self.check_loop()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -140,6 +140,8 @@ class Link(Sending):
             self._gone, self._up, self._tried = asyncio.Event(), asyncio.Event(), asyncio.Event()
             self._flush_due, self._before_flush = False, []
             self._forget()
+            for forget in self.on_loop:
+                forget()
         self._loop = loop
         self._tried.clear()
 

@@ -45,6 +45,8 @@ class Sending(Calls):
         self._flush_due = False
         self._before_flush: list[Callable[[], None]] = []
         self._unsent = 0
+        self.on_loop: list[Callable[[], None]] = []
+        """Called when the link begins to belong to another event loop: what waited on the last is lost."""
 
     @property
     def ready(self) -> bool:
@@ -114,7 +116,7 @@ class Sending(Calls):
         Raises:
             UsageError: The link belongs to another event loop.
         """
-        self._check_loop()
+        self.check_loop()
         self._before_flush.append(callback)
         self._schedule_flush()
 
@@ -130,7 +132,12 @@ class Sending(Calls):
     def _sent(self) -> None:
         """Something was written: replies are owed."""
 
-    def _check_loop(self) -> asyncio.AbstractEventLoop:
+    def check_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop that runs.
+
+        Raises:
+            UsageError: The link belongs to another one.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop and self._loop is not None:
             raise UsageError(
@@ -140,7 +147,7 @@ class Sending(Calls):
 
     def _check_ready(self) -> None:
         if not self._ready or self._stalled:
-            self._check_loop()
+            self.check_loop()
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
 
     def _post(self, command: Command, handler: Handler) -> None:
@@ -153,7 +160,7 @@ class Sending(Calls):
             raise LinkError(f"{redact_url(self.url)}: {self.last_error}")
         if len(wire.handlers) >= MAX_PENDING:
             raise LinkError(f"{MAX_PENDING} commands wait for replies already")
-        self._check_loop()
+        self.check_loop()
         if self._unsent > MAX_UNSENT_BYTES:
             self._make_room()
         self._unsent += len(packed)

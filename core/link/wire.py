@@ -16,6 +16,16 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Any], None]
 
 
+def tell(handler: Handler, reply: Any) -> None:
+    """Hand a reply over; a handler that raises costs whoever calls nothing."""
+    try:
+        handler(reply)
+    except asyncio.InvalidStateError:
+        pass  # whoever asked has given up
+    except Exception:  # a fault of ours, said here
+        logger.exception("action=reply_handler_error", extra={"action": "reply_handler_error"})
+
+
 class Wire(asyncio.Protocol):
     """Matches replies to handlers, in order, inside the read callback.
 

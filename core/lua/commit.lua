@@ -3,11 +3,11 @@
 -- Conditions: "" none; "tail": the value is vouched for now, and is stamped with the log's end;
 -- "=<bytes>": the stored entry begins with these bytes ("=" alone: there is none).
 -- Returns for each: 1 stored; 0 there is a younger one, or the condition doesn't hold; -1 born in another epoch;
--- -2 born before the fence; -3 there is no fence (the log is lost).
+-- -2 born before the fence; -3 there is no fence that can be read (the log is lost).
 local call, sub = redis.call, string.sub
 local answers = {}
 local fence = call('GET', KEYS[1])
-if not fence then
+if not fence or not string.match(fence, '^%x+:%d+%-%d+:') or #string.match(fence, '^%x+') ~= 16 then
   for at = 1, #KEYS - 2 do answers[at] = -3 end
   return answers
 end

@@ -18,8 +18,8 @@ if kind ~= 'stream' and kind ~= 'none' then
 end
 local last = kind == 'stream' and redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if fence and last then
-  local at = tonumber(string.match(fence, '^%x+:(%d+)%-'))
-  if at and at > tonumber(string.match(last[1], '^%d+')) then fence = false end
+  local at = tonumber(string.match(fence, '^%x+:(%d+)%-%d+:[%d%-]*$'))
+  if not at or at > tonumber(string.match(last[1], '^%d+')) then fence = false end
 end
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 local old = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -72,3 +74,39 @@ def test_what_was_closed_may_be_connected_on_another_event_loop(
 
     asyncio.run(use())
     asyncio.run(use())
+
+
+ANOTHER_LOOP = """
+import asyncio, sys
+from stoker.core import CacheConfig, CacheManager
+
+cache = CacheManager(CacheConfig(redis_url=sys.argv[1], key_prefix=sys.argv[2]), recording=False)
+
+async def leave_something():
+    await cache.connect()
+    await cache.close()
+    commit = cache.storage._commits.commit
+    # In the loop's last turn: the write that would carry it is the next one's.
+    asyncio.get_running_loop().call_soon(lambda: commit("db_query", "left", b"", 1000))
+
+async def go_on():
+    async with cache:
+        await cache.get("db_query", "k")
+        assert await cache.set("db_query", "k", 2)
+        assert await cache.get("db_query", "k") == 2
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(leave_something())
+assert cache.storage._commits._pending
+loop.close()
+asyncio.run(asyncio.wait_for(go_on(), 20))
+print("went on")
+"""
+
+
+def test_what_waited_on_a_loop_that_was_closed_holds_up_nothing_on_the_next(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", ANOTHER_LOOP, redis_server.url, prefix]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "went on\n", done.stderr

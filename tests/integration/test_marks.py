@@ -192,17 +192,15 @@ async def test_a_mark_is_let_go_in_time(
 
 
 @pytest.mark.parametrize("cache_type", ["page", "near"])
-async def test_set_if_absent_is_stamped_with_the_token_or_the_miss(
+async def test_set_if_absent_is_stamped_with_its_token_and_with_no_miss(
     redis_server: RedisServer, prefix: str, cache_type: str
 ) -> None:
     async with _manager(redis_server, prefix) as cache:
         token = await cache.fill(cache_type, "k")
         await cache.invalidate(Key(cache_type, "k"))
-        await cache.set(cache_type, "k", "old", if_absent=True, token=token)
+        assert not await cache.set(cache_type, "k", "old", if_absent=True, token=token)
         assert await cache.get(cache_type, "k") is None
         await cache.invalidate(Key(cache_type, "k"))
-        await cache.set(cache_type, "k", "old", if_absent=True)
-        assert await cache.get(cache_type, "k") is None
         assert await cache.set(cache_type, "k", "new", if_absent=True)
         assert await cache.get(cache_type, "k") == "new"
 
@@ -285,3 +283,38 @@ async def test_a_view_computes_by_hand_as_its_manager_does(redis_server: RedisSe
         async with view.write_through("k") as write:
             write.value = 3
         assert await view.get("k") == 3
+
+
+@pytest.mark.parametrize("cache_type", ["page", "near"])
+async def test_a_lock_has_one_holder_whoever_looked_before(
+    redis_server: RedisServer, prefix: str, cache_type: str
+) -> None:
+    async with (
+        _manager(redis_server, prefix) as one,
+        _manager(redis_server, prefix) as two,
+        _manager(redis_server, prefix) as three,
+    ):
+        assert await one.get(cache_type, "lock") is None
+        assert await two.set(cache_type, "lock", "two", if_absent=True)
+        await two.delete(cache_type, "lock")
+        assert await one.set(cache_type, "lock", "one", if_absent=True)
+        assert not await three.set(cache_type, "lock", "three", if_absent=True)
+        assert await three.get(cache_type, "lock") == "one"
+
+
+@pytest.mark.parametrize("cache_type", ["page", "near"])
+async def test_a_set_says_that_an_invalidation_has_overtaken_it(
+    redis_server: RedisServer, prefix: str, cache_type: str
+) -> None:
+    async with _manager(redis_server, prefix) as cache, _manager(redis_server, prefix) as peer:
+        for who in (cache, peer):
+            assert await cache.get(cache_type, "k") is None
+            await who.invalidate(Key(cache_type, "k"))
+            assert not await cache.set(cache_type, "k", "before")
+            assert await cache.get_many(cache_type, ["k", "l"]) == {}
+            await who.invalidate(Key(cache_type, "k"))
+            assert await cache.set_many(cache_type, {"k": "before", "l": "untouched"}) == 1
+            assert await cache.get_many(cache_type, ["k", "l"]) == {"l": "untouched"}
+            await cache.delete(cache_type, "l")
+        assert await cache.set(cache_type, "k", "after")
+        assert await peer.get(cache_type, "k") == "after"

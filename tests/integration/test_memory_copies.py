@@ -187,7 +187,7 @@ async def test_kinds_of_values_that_cannot_be_stored_are_logged_within_a_bound(
         for number in range(1_100):
             kind = type(f"Kind{number}", (), {"__slots__": ()})
             assert not await cache.set("page", "k", kind())
-        assert len(cache.storage._unstorable) <= 1_000
+        assert len(cache.storage._maker._unstorable) <= 1_000
         assert cache.counters.of("page").unstorable == 1_100
         await cache.invalidate(Key("page", "k"))
 

@@ -132,3 +132,29 @@ async def test_when_the_log_moves_its_new_server_opens_an_epoch(cluster: Cluster
         assert traffic.stale == []
         assert cache.log.epoch == peer.log.epoch == during, "the server is the same"
         assert (await cache.invalidate(Everything())).acknowledged
+
+
+async def test_a_caller_that_gives_up_while_a_slot_moves_costs_the_others_nothing(
+    cluster: ClusterServers,
+) -> None:
+    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+        log_owner = cluster.owner(slot_of(cache.keys.log))
+        away = [key for key in KEYS if cluster.owner(entry_slot(cache, key)) is not log_owner]
+        first = away[0]
+        second = next(key for key in away if entry_slot(cache, key) != entry_slot(cache, first))
+        assert await cache.set("product", second, 7)
+        new = await asyncio.to_thread(cluster.add)
+        await asyncio.to_thread(cluster.move, [entry_slot(cache, first)], new)
+        new.freeze()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(cache.get("product", first), 0.05)
+        new.thaw()
+        owner = cluster.owner(entry_slot(cache, second))
+        target = next(at for at, one in enumerate(cluster.masters) if one is not new and one is not owner)
+        await moving(cluster, [entry_slot(cache, second)], target)
+
+        async def found() -> bool:
+            return bool(await asyncio.wait_for(cache.get("product", second), 20) == 7)
+
+        await eventually(found, "the entry in its new place")
+        assert await asyncio.wait_for(cache.get("product", first), 20) is None

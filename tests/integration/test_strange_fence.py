@@ -12,19 +12,24 @@ from tests.waiting import eventually
 BEYOND = "99999999999999-0"
 
 
-def raise_fence(server: RedisServer, cache: CacheManager) -> None:
-    """Put a fence beyond the log's end, as a stranger may, or a clock that ran ahead and was set back."""
+def spoil(server: RedisServer, cache: CacheManager, how: str) -> None:
+    """Put a fence where it should not be, as a stranger may, or a clock that ran ahead and was set back."""
     client, name = server.client(), cache.keys.fence
     epoch, _, floor = client.get(name).decode().split(":")
-    client.set(name, f"{epoch}:{BEYOND}:{floor}")
+    if how == "a list":
+        client.delete(name)
+        client.rpush(name, "x")
+    else:
+        client.set(name, {"beyond": f"{epoch}:{BEYOND}:{floor}", "unreadable": f"{epoch}:x"}[how])
 
 
+@pytest.mark.parametrize("how", ["beyond", "unreadable", "a list"])
 @pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"]])
 async def test_loads_are_stored_again_soon(
-    redis_server: RedisServer, prefix: str, tiers: list[str], caplog: pytest.LogCaptureFixture
+    redis_server: RedisServer, prefix: str, tiers: list[str], how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with make_manager(redis_server, prefix, page={"ttl": 60, "tiers": tiers}) as cache:
-        raise_fence(redis_server, cache)
+        spoil(redis_server, cache, how)
         connections, loads = cache.link.connections, 0
 
         async def load() -> int:

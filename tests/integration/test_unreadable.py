@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,12 @@ from tests.servers import RedisServer
 
 TIERS = pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"]])
 KEEP_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Seat:
+    row: int
+    number: int
 
 
 @dataclass
@@ -72,6 +80,34 @@ async def test_a_value_of_another_type_than_was_asked_for_stays(
         assert await cache.get("page", "k", into=Person) is None
         assert await cache.get_many("page", ["k"], into=Person) == {}
         assert await cache.get("page", "k") == [1, 2, 3]
+
+
+async def test_a_value_that_must_be_read_as_its_type_stays(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+        seats = {Seat(1, 2): "ann"}
+        await cache.set("page", "k", seats)
+        assert await cache.get("page", "k") is None
+        assert await cache.get_many("page", ["k"]) == {}
+        assert await cache.get("page", "k", into=dict[Seat, str]) == seats
+
+
+async def test_who_only_looks_unlinks_nothing(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+        name = cache.keys.entry("page", "k")
+        redis_server.client().set(name, b"junk", px=KEEP_MS)
+        async with CacheManager(cache.config, read_only=True) as looking:
+            assert await looking.get("page", "k") is None
+            assert await looking.get_many("page", ["k"]) == {}
+        assert redis_server.client().exists(name)
+
+
+async def test_what_nothing_can_be_decoded_into_is_a_miss(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+        await cache.set("page", "k", 1)
+        kind: Any = asyncio.Event
+        assert await cache.get("page", "k", into=kind) is None
+        assert await cache.get_many("page", ["k"], into=kind) == {}
+        assert await cache.get("page", "k") == 1
 
 
 async def test_what_is_too_large_for_this_process_alone_stays(redis_server: RedisServer, prefix: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from stoker.core import CacheManager, Key, Tag
 from stoker.core.entries.vouching import UNDER_WAY, WRITE_TOGETHER
 from tests.managers import make_manager
 from tests.servers import RedisServer
+from tests.waiting import eventually
 
 KINDS = pytest.mark.parametrize("kind", ["derived", "authoritative"])
 
@@ -161,3 +164,65 @@ async def test_a_reader_that_gives_up_costs_those_who_share_its_fetch_nothing(
         assert [one for one in found if not isinstance(one, asyncio.CancelledError)] == [1, 1, 1]
         assert await cache.get("page", "k") == 1
         assert "reply_handler_error" not in caplog.text
+
+
+async def test_what_was_set_seen_and_then_invalidated_does_not_come_back(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    ready, seen, invalidated = threading.Event(), threading.Event(), threading.Event()
+
+    async def set_slowly() -> bool:
+        async with manager(redis_server, prefix) as cache:
+            await cache.get("page", "another")
+            ready.set()
+            await asyncio.to_thread(seen.wait, 20)
+            seen.clear()
+            # The loop stands still between the write that sets and what follows the server's reply.
+            cache.link.before_flush(lambda: cache.link.before_flush(lambda: _stand_still(invalidated)))
+            return await cache.set("page", "k", "set")
+
+    async with manager(redis_server, prefix) as peer:
+        setting = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(set_slowly())))
+        await asyncio.to_thread(ready.wait, 20)
+        await peer.invalidate(Tag("something else"))
+        seen.set()
+
+        async def is_there() -> bool:
+            return bool(await peer.get("page", "k") == "set")
+
+        await eventually(is_there, "the set")
+        assert (await peer.invalidate(Key("page", "k"))).acknowledged
+        invalidated.set()
+        assert await setting
+        assert await peer.get("page", "k") is None
+
+
+async def test_another_s_newer_value_stands(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix) as cache, manager(redis_server, prefix) as peer:
+        for number in range(200):
+            await peer.invalidate(Tag("something else"))
+            first = asyncio.create_task(cache.set("page", "k", -number))
+            await eventually(partial(_is, peer, -number), "the set")  # what follows comes later
+            assert await peer.set("page", "k", number + 1)
+            assert await first
+            assert await cache.get("page", "k") == number + 1
+
+
+async def test_a_set_that_was_given_up_does_not_come_back(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix) as cache, manager(redis_server, prefix) as peer:
+        for number in range(100):
+            await peer.invalidate(Tag("something else"))
+            given_up = asyncio.create_task(cache.set("page", "k", number))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await cache.invalidate(Key("page", "k"))
+            assert await cache.get("page", "k") is None
+
+
+async def _is(cache: CacheManager, value: int) -> bool:
+    return bool(await cache.get("page", "k") == value)
+
+
+def _stand_still(until: threading.Event) -> None:
+    until.wait(20)

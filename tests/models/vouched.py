@@ -1,13 +1,13 @@
 """Bare sets of what callers vouch for now: stamped with the log's end, although a plain `SET` can't see it.
 
 Modelled: one process that sets a key, stamped with the position up to which it has read; the two steps of the
-server, the look at the log and the `SET` after it; what the process does with the reply; a writer whose
-records name the key or something else; a load of another process, which commits unless a younger entry is
-there. A live entry is there from the start.
+server, the look at the log and the `SET` after it; the new stamp where the log has grown, in place, as of the
+look; a writer whose records name the key or something else; a load of another process, which commits unless
+a younger entry is there. A live entry is there from the start.
 
-Not modelled: that the script is no step of its own on the server (it is one), lost history (the look shows
-that, and then it goes as where the log has grown), own records and such as could not be appended yet (with
-either, the script stores at once).
+Not modelled: the script for authoritative types beyond that it is one step, lost history (the set says that
+nothing is stored), a look that was cut off (so does it), own records and such as could not be appended yet
+(with either, the script stores at once).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from tests.models.explorer import Model, Rule, Step
-from tests.models.kinds import LOST, REPLACED, USELESS
+from tests.models.kinds import LOST, REPLACED, STALE, USELESS
 
-SET, LOADED = "set", "loaded"
+FIRST, SET, LOADED = "first", "set", "loaded"
 """Whose value is stored."""
 
 
@@ -35,6 +35,8 @@ class State(NamedTuple):
     log: tuple[bool, ...]
     """The records; whether each names the key."""
     entry: Entry
+    buried: frozenset[str]
+    """Values that were stored, or loaded, when a record named the key."""
     setter: str
     began: int
     """The log's end when the set began."""
@@ -50,10 +52,10 @@ Steps: TypeAlias = Iterator[Step[State]]
 
 _RULES = (
     Rule(
-        "again-where-grown",
+        "stamped-anew",
         USELESS,
         "derived",
-        "a plain set is stored again by the script where the log has grown",
+        "a plain set is stamped anew where the log has grown",
         "what another process has invalidated before the set kills what is set after it",
     ),
     Rule(
@@ -62,6 +64,20 @@ _RULES = (
         "derived",
         "and so it is whatever the new records name",
         "a load that began before the set takes its place",
+    ),
+    Rule(
+        "as-of-the-look",
+        STALE,
+        "derived",
+        "the new stamp is how far the look reached, not where the log ends now",
+        "what was set, seen and then invalidated comes back",
+    ),
+    Rule(
+        "only-its-own",
+        STALE,
+        "derived",
+        "only the very entry that was set is stamped anew",
+        "what another has loaded before an invalidation comes back",
     ),
     Rule(
         "script-alone",
@@ -81,26 +97,33 @@ class Vouched(Model[State]):
     def __init__(self, without: str | None, *, kind: str, records: int) -> None:
         super().__init__(without)
         self._records = records
-        self._again = self.keeps("again-where-grown")
+        self._anew = self.keeps("stamped-anew")
         self._whatever = self.keeps("whatever-it-names")
+        self._as_of_look = self.keeps("as-of-the-look")
+        self._only_own = self.keeps("only-its-own")
         self._script = kind == "authoritative" and self.keeps("script-alone")
         self._authoritative = kind == "authoritative"
 
     def start(self) -> State:
         """A live entry is stored; nothing was invalidated."""
-        return State((), Entry("first", 0), "idle", 0, 0, 0, "idle", 0)
+        return State((), Entry(FIRST, 0), frozenset(), "idle", 0, 0, 0, "idle", 0)
 
     def steps(self, state: State) -> Steps:
         """A step of the writer, of the setting process or its server, or of the load."""
         if len(state.log) < self._records:
-            for names in (False, True):
-                what = "the key" if names else "something else"
-                yield f"writer invalidates {what}", state._replace(log=(*state.log, names)), None
+            yield "writer invalidates something else", state._replace(log=(*state.log, False)), None
+            yield "writer invalidates the key", self._named(state), None
         yield from self._set(state)
         if state.load == "idle":
             yield "load begins", state._replace(load="loads", load_born=len(state.log)), None
         elif state.load == "loads":
             yield self._commit(state)
+
+    @staticmethod
+    def _named(state: State) -> State:
+        """What stands there, or is being loaded, is never to be seen again."""
+        loading = {LOADED} if state.load == "loads" else set[str]()
+        return state._replace(log=(*state.log, True), buried=state.buried | {state.entry.value} | loading)
 
     def _set(self, state: State) -> Steps:
         end = len(state.log)
@@ -109,43 +132,47 @@ class Vouched(Model[State]):
                 begun = state._replace(setter="begun", began=end, born=seen)
                 yield f"set begins, knowing {seen} of {end}", begun, None
         elif state.setter == "begun" and self._script:
-            yield self._store(state, end, "script stores", "done")
+            yield self._end(state._replace(entry=Entry(SET, end), checked=end))
         elif state.setter == "begun":
             yield "server looks at the log", state._replace(setter="looked", checked=end), None
         elif state.setter == "looked":
-            yield self._store(state, state.born, "server sets", "replied")
+            stored = state._replace(entry=Entry(SET, state.born), setter="replied")
+            took_the_place = self._authoritative and _is_alive(state) and not _is_alive(stored)
+            yield "server sets", stored, LOST if took_the_place else None
         elif state.setter == "replied":
             grown = state.log[state.born : state.checked]
-            if self._again and (any(grown) or (grown and self._whatever)):
-                yield self._store(state, end, "script stores it again", "done")
+            if self._anew and (any(grown) or (grown and self._whatever)):
+                yield self._stamp(state)
             else:
                 yield self._end(state)
 
-    def _store(self, state: State, born: int, says: str, then: str) -> Step[State]:
-        stored = state._replace(entry=Entry(SET, born), setter=then)
-        took_the_place = self._authoritative and self._is_alive(state) and not self._is_alive(stored)
-        if then == "done" and not took_the_place:
-            return self._end(stored._replace(checked=max(state.checked, born)))
-        return says, stored, LOST if took_the_place else None
+    def _stamp(self, state: State) -> Step[State]:
+        own = state.entry == Entry(SET, state.born)
+        if not own and self._only_own:
+            return self._end(state)
+        born = state.checked if self._as_of_look else len(state.log)
+        return self._end(state._replace(entry=state.entry._replace(born=max(born, state.entry.born))))
 
-    def _end(self, state: State) -> Step[State]:
-        useless = state.entry.value == SET and not self._is_alive(state) and not any(state.log[state.began :])
-        return "set returns", state._replace(setter="done"), USELESS if useless else None
+    @staticmethod
+    def _end(state: State) -> Step[State]:
+        entry, done = state.entry, state._replace(setter="done")
+        if entry.value in state.buried and _is_alive(state):
+            return "set returns", done, STALE
+        useless = entry.value == SET and not _is_alive(state) and not any(state.log[state.began :])
+        return "set returns", done, USELESS if useless else None
 
-    def _commit(self, state: State) -> Step[State]:
+    @staticmethod
+    def _commit(state: State) -> Step[State]:
         done = state._replace(load="done")
         if state.entry.born > state.load_born:
             return "load is refused", done, None
         older = state.setter == "done" and state.entry.value == SET and state.load_born < state.checked
-        return (
-            "load is stored",
-            done._replace(entry=Entry(LOADED, state.load_born)),
-            REPLACED if older else None,
-        )
+        stored = done._replace(entry=Entry(LOADED, state.load_born))
+        return "load is stored", stored, REPLACED if older else None
 
-    @staticmethod
-    def _is_alive(state: State) -> bool:
-        return not any(state.log[state.entry.born :])
+
+def _is_alive(state: State) -> bool:
+    return not any(state.log[state.entry.born :])
 
 
 def _setup(kind: str, records: int) -> Callable[[str | None], Vouched]:
