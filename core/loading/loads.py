@@ -250,10 +250,11 @@ class Loads:
         counters.loads += 1
         counters.warm_loads += load.warms
         counters.early_refreshes += load.behind and lookup is not None and lookup.state is State.FRESH
-        _loading.set((*_loading.get(), (self, flight, load)))
         began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
+                # Only now: the timer keeps a copy of the context until the deadline, whatever becomes of the load.
+                _loading.set((*_loading.get(), (self, flight, load)))
                 value = await load.function(*load.args, **load.kwargs)
         except Exception as error:  # somebody else's function: counted, and raised again
             counters.load_failures += 1
