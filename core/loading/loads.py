@@ -253,7 +253,7 @@ class Loads:
         began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
-                # Only now: the timer keeps a copy of the context until the deadline, whatever becomes of the load.
+                # Only now: the timer keeps a copy of the context until the deadline, whatever happens.
                 _loading.set((*_loading.get(), (self, flight, load)))
                 value = await load.function(*load.args, **load.kwargs)
         except Exception as error:  # somebody else's function: counted, and raised again
