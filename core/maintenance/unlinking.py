@@ -35,7 +35,7 @@ async def unlink_what_is_dead(
         manager: The cache; all of the log must be known to it.
         names: Entries, by their names in Redis.
         epoch: The log's, when it was found to be known; nothing goes in another one.
-        target: What was born before this and can't be read goes too: a sweep is about to trim the log up to it.
+        target: What was born before this and can't be read goes too: a sweep is about to trim up to it.
         damaged: Whether what is no entry goes too.
 
     Raises:
