@@ -283,8 +283,11 @@ class MemoryTier:
             cache_type: The type.
             which: What the keys of those that are looked at begin with, or what tells them.
         """
-        chosen = (lambda key: key.startswith(which)) if isinstance(which, str) else which
-        names = [name for name in self._slots if name[0] == cache_type and chosen(name[1])]
+        names = [name for name in self._slots if name[0] == cache_type]
+        if isinstance(which, str):
+            names = [name for name in names if name[1].startswith(which)]
+        else:
+            names = [name for name in names if which(name[1])]
         spent = (State.DEAD, State.ABSENT)
         return sum(self.judge(*name).state in spent and self.remove(*name) for name in names)
 
