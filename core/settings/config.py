@@ -30,9 +30,11 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     SecretStr,
+    SerializationInfo,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -43,7 +45,7 @@ from stoker.core.settings.addresses import check_redis_url, with_parts
 from stoker.core.settings.fields import mapping
 from stoker.core.settings.older_names import ALL_TYPES, ConfigArguments, in_their_places
 from stoker.core.settings.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
-from stoker.core.settings.redaction import redact
+from stoker.core.settings.redaction import redact, redact_url
 from stoker.core.settings.settings import (
     FROM_SETTINGS,
     Loaded,
@@ -168,6 +170,9 @@ class RedisConfig(DiscreetModel):
     wait_timeout: PositiveSeconds = 1.0
     """Replicas or disk that take longer leave the invalidation unacknowledged."""
 
+    _dumped: tuple[str, str] = PrivateAttr(default=("", ""))
+    """The URL with the password that was given apart from it, and what a dump shows in its place."""
+
     @model_validator(mode="after")
     def _put_parts_together(self) -> Self:
         """Put the parts that are given in place of the URL's; everybody uses the URL."""
@@ -177,7 +182,16 @@ class RedisConfig(DiscreetModel):
             return self
         url = check_redis_url(with_parts(self.url, **parts, password=secret))  # type: ignore[arg-type]
         object.__setattr__(self, "url", url)
+        if secret is not None:
+            self._dumped = url, check_redis_url(with_parts(url, password=""))
         return self
+
+    @field_serializer("url")
+    def _dump_url(self, url: str, info: SerializationInfo) -> str:
+        """The password stands in its own field; in JSON, as of other secrets, nothing is shown of any."""
+        whole, without = self._dumped
+        shown = without if url == whole else url
+        return redact_url(shown) if info.mode_is_json() else shown
 
 
 class MemoryConfig(Model):
