@@ -21,7 +21,8 @@ class CacheManager(Invalidating, Writes, Reporting, LifeAliases, ManagerAliases)
     Use it from one event loop.
 
     Args:
-        config: Where the server is, and what the cache types are.
+        config: Where the server is, and what the cache types are; what the environment says where not given
+            (`load_config` reads `stoker.yaml`, too).
         process: Names this process in metrics; host and process id where not given.
         recording: Whether this process's reads count towards hot keys and hit rates.
         read_only: For looking: nothing is recorded, and no epoch of the log is opened where there is none.

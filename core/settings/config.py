@@ -43,7 +43,13 @@ from stoker.core.errors import UsageError
 from stoker.core.keys import check_type_name
 from stoker.core.settings.addresses import check_redis_url, with_parts
 from stoker.core.settings.fields import mapping
-from stoker.core.settings.older_names import ALL_TYPES, ConfigArguments, in_their_places
+from stoker.core.settings.older_names import (
+    ALL_TYPES,
+    MAX_ENTRIES,
+    ConfigArguments,
+    in_their_places,
+    left_to_stores,
+)
 from stoker.core.settings.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
 from stoker.core.settings.redaction import redact, redact_url
 from stoker.core.settings.settings import (
@@ -79,6 +85,15 @@ def _check_prefix(prefix: str) -> str:
     return prefix
 
 
+def _check_host(host: str) -> str:
+    if "://" in host:
+        raise ValueError(f"{redact_url(host)!r} is a URL: give it as redis.url (redis_url)")
+    name, colon, port = host.rpartition(":")
+    if colon and ":" not in name:
+        raise ValueError(f"{host!r} is a host and a port: give {name!r}, and redis.port (redis_port): {port}")
+    return host
+
+
 def _check_type(name: str) -> str:
     return name if name == ALL_TYPES else check_type_name(name)
 
@@ -102,6 +117,9 @@ RedisUrl = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^((rediss?|valkeys?)(\+(cluster|sentinel))?|unix)://"}),
 ]
 """Where a Redis or Valkey server listens, or some of a cluster's, or the sentinels that know where it is."""
+
+Host = Annotated[str, AfterValidator(_check_host)]
+"""The name or address of a server, without its port."""
 
 Prefix = Annotated[
     str,
@@ -141,7 +159,7 @@ class RedisConfig(DiscreetModel):
     url: RedisUrl = "redis://localhost:6379/0"
     """`redis://`, `rediss://` (TLS) or `unix://`; `valkey://` and `valkeys://` mean the same. A cluster is
     `redis+cluster://host:7000,host:7001`, a server that sentinels know of `redis+sentinel://host:26379/mymaster/0`."""
-    host: str | None = None
+    host: Host | None = None
     """The server's host, in place of the URL's."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """The server's port, in place of the URL's."""
@@ -197,7 +215,7 @@ class RedisConfig(DiscreetModel):
 class MemoryConfig(Model):
     """The memory that the types with a memory tier share in one process."""
 
-    entries: int = Field(default=10_000, ge=1, le=10_000_000)
+    entries: int = Field(default=10_000, ge=1, le=MAX_ENTRIES)
     """At most so many entries."""
     bytes: MemoryBytes = 64 * 2**20
     """At most so many bytes, by the size of values as Python holds them."""
@@ -230,6 +248,8 @@ class CacheConfig(DiscreetModel):
 
     _for_all: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     """What holds for types that say nothing else."""
+    _said: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    """Older names of which a store knows better than the configuration what they mean."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -239,9 +259,11 @@ class CacheConfig(DiscreetModel):
         """Take the flat names of older systems as arguments; files and variables have the fields' own."""
         if (arguments := mapping(given)) is None:
             return handler(given)
+        said = left_to_stores(arguments)
         if info.context is not FROM_SETTINGS:
             arguments = in_their_places(arguments)
         made = handler(arguments)
+        made._said.update(said)  # noqa: SLF001
         for_all = (mapping(arguments.get("types")) or {}).get(ALL_TYPES, {})
         made._for_all.update(_plain(for_all))  # noqa: SLF001  it is one of ours
         return made
@@ -279,6 +301,16 @@ class CacheConfig(DiscreetModel):
         own = self.types.get(check_type_name(name), Policy())
         policy = Policy.model_validate(merged(merged(below, _plain(own)), fields))
         return self.model_copy(update={"types": {**self.types, name: policy}})
+
+    def said_by(self, other: CacheConfig) -> Self:
+        """Return the configuration with the older names that another one was made of."""
+        made = self.model_copy()
+        made._said = dict(other._said)  # noqa: SLF001
+        return made
+
+    def said(self, older_name: str) -> Any:
+        """Return what was given as `backend`, or as one of the two sizes of memory where both were given."""
+        return self._said.get(older_name)
 
     def policy(self, cache_type: str) -> Policy:
         """Return the policy of a type.
