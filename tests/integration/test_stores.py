@@ -92,7 +92,8 @@ async def test_set_nx_is_a_lock(make: Make) -> None:
         assert left is not None
         assert 25 < left <= 30
         await cache.delete("lock:resource_123")
-        assert await cache.set("lock:resource_123", "locked", 30, nx=True)
+        assert await cache.set("lock:resource_123", "locked", 30, True)  # noqa: FBT003
+        assert not await cache.set("lock:resource_123", "another", 30, True)  # noqa: FBT003
         assert not await cache.set("lock:resource_123", "locked", 30, if_absent=True)
 
 
