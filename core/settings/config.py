@@ -40,7 +40,7 @@ from pydantic import (
 )
 
 from stoker.core.errors import UsageError
-from stoker.core.keys import check_type_name
+from stoker.core.keys import check_type_name, shown
 from stoker.core.settings.addresses import check_redis_url, with_parts
 from stoker.core.settings.fields import mapping
 from stoker.core.settings.older_names import (
@@ -322,7 +322,7 @@ class CacheConfig(DiscreetModel):
             return self.types[cache_type]
         except KeyError:
             known = ", ".join(sorted(self.types))
-            raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None
+            raise UsageError(f"no cache type is called {shown(cache_type)}; there are: {known}") from None
 
 
 def _is_policy(given: Any) -> bool:
