@@ -27,6 +27,10 @@ class CacheManager(Invalidating, Writes, Reporting, LifeAliases, ManagerAliases)
         recording: Whether this process's reads count towards hot keys and hit rates.
         read_only: For looking: nothing is recorded, and no epoch of the log is opened where there is none.
         metrics: Where Prometheus finds what this manager did.
+
+    Raises:
+        UsageError: Something else was given in place of a configuration or of metrics.
+        ConfigError: No configuration was given, and the environment's can't be used.
     """
 
     def cache(self, cache_type: str, *, namespace: str = "") -> Cache:
