@@ -16,10 +16,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 from benchmarks.measuring import print_document, spread
 from stoker.core.responses import ChatMessage, GenerationRequest, request_key
@@ -43,6 +44,22 @@ class Request:
     max_tokens: int | None
 
 
+class MessageModel(BaseModel):
+    """A message as a service may have it, checked."""
+
+    role: str
+    content: str
+
+
+class RequestModel(BaseModel):
+    """A request as a service may have it, checked."""
+
+    messages: list[MessageModel]
+    temperature: float
+    top_p: float
+    max_tokens: int | None
+
+
 TEXTS = [
     ("system", "You are a helpful assistant who answers in one short paragraph."),
     ("user", "Which of the two caches keeps what is asked for often, and why does the other one not? " * 2),
@@ -54,12 +71,14 @@ def contestants() -> dict[str, Callable[[], str]]:
     """What is timed, by name."""
     request = GenerationRequest([ChatMessage(*text) for text in TEXTS], 0.7, 1.0, 1000, "gpt-4o")
     own = Request([Message(*text) for text in TEXTS], 0.7, 1.0, 1000)
+    checked = RequestModel.model_validate(asdict(own))
     plain: dict[str, Any] = msgspec.to_builtins(request)
     encode, sha256 = msgspec.msgpack.Encoder().encode, hashlib.sha256
     return {
         "request_key(GenerationRequest)": lambda: request_key(request),
         "request_key(dict)": lambda: request_key(plain),
         "request_key(a service's dataclass)": lambda: request_key(own),
+        "request_key(a pydantic model)": lambda: request_key(checked),
         "json.dumps(sort_keys) and sha256": lambda: sha256(
             json.dumps(plain, sort_keys=True).encode()
         ).hexdigest(),

@@ -14,8 +14,17 @@ _TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: The longest logical key, in characters. Longer ones are for the caller to hash.
 MAX_KEY_LENGTH = 512
 
+#: Characters of what a caller gave that messages show at most.
+SHOWN_CHARACTERS = 80
+
 #: Seconds in a bucket of request metrics.
 REQUESTS_SECONDS = 3600
+
+
+def shown(value: Any) -> str:
+    """Return how a message shows what a caller gave: not all of it, as it may be a prompt, or large."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def check_type_name(name: str) -> str:
@@ -23,7 +32,7 @@ def check_type_name(name: str) -> str:
     check_text("a cache type's name", name)
     if not _TYPE_NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} can't name a cache type: use a lower-case letter, then up to 63 of a-z, 0-9 and _"
+            f"{shown(name)} can't name a cache type: use a lower-case letter, then up to 63 of a-z, 0-9 and _"
         )
     return name
 
@@ -35,12 +44,12 @@ def check_text(what: str, text: Any) -> bytes:
         UsageError: It is no text, or one that UTF-8 can't hold.
     """
     if not isinstance(text, str):
-        hint = "decode it" if isinstance(text, bytes) else f"write str({text!r})"
+        hint = "decode it" if isinstance(text, bytes) else f"write str({shown(text)})"
         raise UsageError(f"{what} is a str, not {type(text).__name__}: {hint}")
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{what} can't hold half a surrogate pair: {text!r}") from None
+        raise UsageError(f"{what} can't hold half a surrogate pair: {shown(text)}") from None
 
 
 def check_key(key: str) -> str:

@@ -21,11 +21,16 @@ class CacheManager(Invalidating, Writes, Reporting, LifeAliases, ManagerAliases)
     Use it from one event loop.
 
     Args:
-        config: Where the server is, and what the cache types are.
+        config: Where the server is, and what the cache types are; what the environment says where not given
+            (`load_config` reads `stoker.yaml`, too).
         process: Names this process in metrics; host and process id where not given.
         recording: Whether this process's reads count towards hot keys and hit rates.
         read_only: For looking: nothing is recorded, and no epoch of the log is opened where there is none.
         metrics: Where Prometheus finds what this manager did.
+
+    Raises:
+        UsageError: Something else was given in place of a configuration or of metrics.
+        ConfigError: No configuration was given, and the environment's can't be used.
     """
 
     def cache(self, cache_type: str, *, namespace: str = "") -> Cache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import socket
@@ -29,6 +30,7 @@ from stoker.core.maintenance.tallies import LocalTallies, RedisTallies, Tallies
 from stoker.core.metrics.noting import Noting
 from stoker.core.recipe import Recipe
 from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.given import check_config, from_environment
 from stoker.core.settings.policy import Policy
 from stoker.core.warming.recording import Recording
 
@@ -54,7 +56,11 @@ class Parts:
         read_only: bool = False,
         metrics: CacheMetrics | None = None,
     ) -> None:
-        self.config = _for_what_there_is(config or CacheConfig())
+        check_config(type(self), config, f"{type(self).__name__}(CacheConfig(url=…))")
+        if metrics is not None and not hasattr(metrics, "watch"):
+            given = type(metrics).__name__
+            raise UsageError(f"metrics is a CacheMetrics, not {given}: write CacheMetrics(registry=…)")
+        self.config = _for_what_there_is(from_environment() if config is None else config)
         self.read_only = read_only
         self.keys = make_keys(self.config)
         self.process = process or f"{socket.gethostname()}-{os.getpid()}"
@@ -107,6 +113,7 @@ class Parts:
         self._client: Any = None
         self.is_open = False
         """Whether it was connected, and not closed since."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.known_sizes: dict[str, int] = {}
         """Entries in the server by type, as last looked up for metrics."""
         self._noting = None if metrics is None else Noting(self, metrics)
@@ -120,6 +127,8 @@ class Parts:
             ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
         """
         self.is_open = True
+        if not self._alone:
+            self._loop = asyncio.get_running_loop()
         reached = True if self._alone else await self._connect()
         if self._noting is not None:
             await self._noting.start()
@@ -140,8 +149,16 @@ class Parts:
         return reached
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Let loads under way end within `timeout` seconds, hand over what was recorded, disconnect."""
-        self.is_open = False
+        """Let loads under way end within `timeout` seconds, hand over what was recorded, disconnect.
+
+        Raises:
+            UsageError: It was connected on another event loop.
+        """
+        if self._loop not in {None, asyncio.get_running_loop()}:
+            raise UsageError(
+                "this cache was connected on another event loop: close it there, before that loop ends"
+            )
+        self._loop, self.is_open = None, False
         await self._loads.close(timeout)
         if self._noting is not None:
             await self._noting.stop()

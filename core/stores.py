@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
-from pydantic import ValidationError
-
 from stoker.core.aliases import LifeAliases
 from stoker.core.errors import UsageError
 from stoker.core.manager import CacheManager
 from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.given import check_config, from_environment
 from stoker.core.settings.older_names import ConfigArguments
 from stoker.core.settings.policy import Tier
 from stoker.core.view import Cache
+from stoker.core.vocabulary import CacheBackend
 
 if TYPE_CHECKING:
     from stoker.core.metrics.cache_metrics import CacheMetrics
@@ -33,7 +33,8 @@ class Store(LifeAliases, Cache):
     It keeps TTLs to the second (`jitter` is 0), unless the configuration says otherwise for its type.
 
     Args:
-        config: The configuration; else give its arguments one by one, by their own or by older names.
+        config: The configuration, which then says all. Else the environment's holds (`REDIS_URL`,
+            `STOKER_REDIS__TIMEOUT`, …), and over it the arguments, by their own or by older names.
         namespace: What its keys begin with, in place of the configuration's.
         cache_type: The type of its entries.
         metrics: Where Prometheus finds what it did.
@@ -41,6 +42,7 @@ class Store(LifeAliases, Cache):
 
     Raises:
         UsageError: Both a configuration and its arguments are given, or they can't be used.
+        ConfigError: The environment can't be used.
     """
 
     tiers: ClassVar[tuple[Tier, ...]]
@@ -60,9 +62,11 @@ class Store(LifeAliases, Cache):
         metrics: CacheMetrics | None = None,
         **arguments: Unpack[ConfigArguments],
     ) -> None:
+        kind, argument = type(self), "url" if "redis" in self.tiers else "namespace"
+        check_config(kind, config, f"{kind.__name__}({argument}=…), or {kind.__name__}(CacheConfig(…))")
         namespace = arguments.pop("namespace", None)
         if config is None:
-            config = _made(arguments)
+            config = from_environment(arguments)
         elif arguments:
             names = ", ".join(arguments)
             raise UsageError(f"give a configuration or its arguments, not both: write CacheConfig({names}=…)")
@@ -72,11 +76,21 @@ class Store(LifeAliases, Cache):
     @classmethod
     def _fitted(cls, config: CacheConfig, cache_type: str) -> CacheConfig:
         """The configuration with the store's type in its tiers."""
-        in_redis = "redis" in cls.tiers
+        in_redis, backend = "redis" in cls.tiers, config.said("backend")
         if in_redis and not config.redis.enabled:
-            raise UsageError(f"{cls.__name__} needs Redis, which backend or redis.enabled turns off")
+            raise UsageError(
+                f"{cls.__name__} needs Redis, which backend, redis.enabled or $USE_REDIS turns off"
+            )
+        if not in_redis and backend not in {None, CacheBackend.MEMORY}:
+            raise UsageError(
+                f"{cls.__name__} keeps nothing in Redis, but backend is {CacheBackend(backend)}: "
+                "take RedisCache or MultiLayerCache, or leave backend out"
+            )
         memory = config.memory
-        if "memory" in cls.tiers and "entries" not in memory.model_fields_set:
+        size = config.said("l1_max_size" if in_redis else "max_size")
+        if size is not None:
+            memory = memory.model_copy(update={"entries": size})
+        elif "memory" in cls.tiers and "entries" not in memory.model_fields_set:
             memory = memory.model_copy(update=cls.usual)
         redis = config.redis.model_copy(update={"enabled": in_redis})
         fitted = config.with_type(cache_type, cls.usual_policy, tiers=cls.tiers)
@@ -138,17 +152,3 @@ class MultiLayerCache(Store):
 
 #: The name that one of the older systems had for it.
 InMemoryCache = MemoryCache
-
-
-def _made(arguments: ConfigArguments) -> CacheConfig:
-    try:
-        return CacheConfig(**arguments)
-    except ValidationError as error:
-        said = "; ".join(_told(detail["loc"], detail["msg"]) for detail in error.errors(include_input=False))
-        raise UsageError(f"these arguments can't be used: {said}") from None
-
-
-def _told(place: tuple[int | str, ...], message: str) -> str:
-    where = ".".join(map(str, place))
-    text = message.removeprefix("Value error, ")
-    return f"{where}: {text}" if where else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from stoker.core.aliases import ViewAliases
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
-from stoker.core.keys import check_text, glob_escape
+from stoker.core.keys import check_text, glob_escape, shown
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.log.fleet_log import Receipt
@@ -47,7 +47,7 @@ class Cache(ViewAliases, CacheInterface):
         manager.policy(cache_type)
         check_text("a namespace", namespace)
         if SEPARATOR in namespace:
-            raise UsageError(f"{namespace!r} can't be a namespace: {SEPARATOR!r} ends it")
+            raise UsageError(f"{shown(namespace)} can't be a namespace: {SEPARATOR!r} ends it")
         self.manager = manager
         self.cache_type = cache_type
         self.namespace = namespace
@@ -153,10 +153,10 @@ class Cache(ViewAliases, CacheInterface):
         key: str,
         value: Any,
         ttl: float | None = None,
+        nx: bool = False,
         *,
         tags: Iterable[str] = (),
         if_absent: bool = False,
-        nx: bool = False,
         token: Token | None = None,
     ) -> Coroutine[Any, Any, bool]:
         """Store a value; see `CacheManager.set`."""

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import msgspec.inspect
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stoker.core.entries.compression import TooLargeError, compress, expand
 from stoker.core.entries.entry import (
@@ -19,6 +19,7 @@ from stoker.core.entries.entry import (
     make_flags,
     serializer_of,
 )
+from stoker.core.entries.fidelity import class_of, difference, is_model, state_left_out
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.settings.policy import Policy
 
@@ -30,17 +31,54 @@ MAX_UNHASHABLE = 1024
 
 Decode: TypeAlias = Callable[[bytes], Any]
 
+#: Classes of which a value has been read back as it was, so many at most; then each is looked at anew.
+MAX_CLASSES = 1024
+
+_PLAIN = frozenset[type]({bool, int, float, str, bytes, list, tuple, dict, set, frozenset})
+_come_back = set[type](_PLAIN)
+
 _unhashable: dict[tuple[str, int], tuple[Decode | UsageError, Any]] = {}
 
 
 class UnstorableError(Exception):
-    """The value can't be stored: of a type no serializer knows, or too large."""
+    """The value can't be stored: of a type no serializer knows, or that loses some of it, or too large."""
 
 
 def _encode_hook(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=False, round_trip=True)
-    raise NotImplementedError(f"no serializer for {type(value).__name__}")
+    kind = class_of(value)
+    if not isinstance(value, BaseModel):
+        raise NotImplementedError(f"no serializer for {kind.__name__}")
+    if kind not in _come_back and (left_out := state_left_out(kind)):
+        raise NotImplementedError(f"{left_out}, so a hit would be another value")
+    data = value.model_dump(mode="json", by_alias=False, round_trip=True)
+    if kind not in _come_back:
+        _check_that_it_comes_back(value, lambda: _decode_hook(kind, data))
+    return data
+
+
+def _check_that_it_comes_back(value: Any, read: Callable[[], Any]) -> None:
+    """Read the first value of a class back, and compare it; then others of the class are taken for as good.
+
+    Raises:
+        NotImplementedError: It can't be read, or is another value.
+    """
+    kind = class_of(value)
+    try:
+        found = difference(value, read()) if is_model(kind) else ""
+    except NameError:
+        return  # a class that is not complete yet
+    except ValidationError as error:
+        # The field alone: what stands in it may be a secret.
+        fields = {str(detail["loc"][0])[:80] for detail in error.errors(include_input=False) if detail["loc"]}
+        found = f"{', '.join(sorted(fields)[:3]) or 'it'} can't be read back"
+    except Exception as error:  # noqa: BLE001  validators of types raise what they like
+        found = f"it can't be read back ({type(error).__name__})"
+    if found:
+        raise NotImplementedError(f"{found}, so a hit would be another value")
+    if len(_come_back) >= MAX_CLASSES:
+        _come_back.clear()
+        _come_back.update(_PLAIN)
+    _come_back.add(kind)
 
 
 _MSGPACK = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
@@ -54,13 +92,16 @@ def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
     """Return (header flags, payload) of a value under a policy.
 
     Raises:
-        UnstorableError: No serializer knows the value's type, or it is larger than the policy's `max_entry`.
+        UnstorableError: No serializer knows the value's type, or what is stored would be another value, or it
+            is larger than the policy's `max_entry`.
     """
     if value is None:
         return make_flags(policy.serializer, "none", is_none=True), b""
     binary = policy.serializer == "msgpack"
     try:
         payload = (_MSGPACK if binary else _JSON).encode(value)
+        if type(value) not in _come_back:
+            _check_that_it_comes_back(value, lambda: _decoder(policy.serializer, class_of(value))(payload))
     except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UnstorableError(f"{type(value).__name__} can't be stored: {error}") from None
     if len(payload) > policy.max_entry:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -275,9 +276,18 @@ class MemoryTier:
         """Drop an entry; say whether it was there."""
         return self.store.remove((cache_type, key)) is not None
 
-    def remove_dead(self, cache_type: str, beginning: str = "") -> int:
-        """Drop the entries of a type that nobody will be served any more; say how many there were."""
-        names = [name for name in self._slots if name[0] == cache_type and name[1].startswith(beginning)]
+    def remove_dead(self, cache_type: str, which: str | Callable[[str], bool] = "") -> int:
+        """Drop the entries of a type that nobody will be served any more; say how many there were.
+
+        Args:
+            cache_type: The type.
+            which: What the keys of those that are looked at begin with, or what tells them.
+        """
+        names = [name for name in self._slots if name[0] == cache_type]
+        if isinstance(which, str):
+            names = [name for name in names if name[1].startswith(which)]
+        else:
+            names = [name for name in names if which(name[1])]
         spent = (State.DEAD, State.ABSENT)
         return sum(self.judge(*name).state in spent and self.remove(*name) for name in names)
 

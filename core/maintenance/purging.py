@@ -10,19 +10,16 @@ import re
 from typing import TYPE_CHECKING
 
 from stoker.core.clock import boottime
-from stoker.core.entries.tier import State
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import glob_escape
 from stoker.core.log.scopes import compile_glob
+from stoker.core.maintenance.unlinking import unlink_what_is_dead
 
 if TYPE_CHECKING:
     from stoker.core.reads import Reads
 
 #: A purge ends after so many seconds; what is left is the sweep's.
 PURGE_SECONDS = 5.0
-
-#: Keys that one UNLINK frees at most.
-UNLINK_BATCH = 500
 
 #: What a glob begins with that stands for itself.
 _LITERAL = re.compile(r"[^*?\[\]\\]*")
@@ -31,13 +28,13 @@ _LITERAL = re.compile(r"[^*?\[\]\\]*")
 async def purge(manager: Reads, cache_type: str, pattern: str) -> int:
     """Unlink the dead entries of a type whose key matches a glob; say how many went.
 
-    What was loaded again meanwhile is alive, and stays. Trouble with the server ends it early.
+    What was stored again meanwhile is alive, and stays, in memory too: each entry goes only if it is still
+    the one that was found dead. Trouble with the server ends it early.
     """
     policy, matches = manager.policy(cache_type), compile_glob(pattern).fullmatch
     here = 0
     if policy.in_memory:
-        for kind, key in list(manager.memory.store.slots):
-            here += kind == cache_type and bool(matches(key)) and manager.memory.remove(cache_type, key)
+        here = manager.memory.remove_dead(cache_type, lambda key: matches(key) is not None)
     if not policy.in_redis:
         return here
     ends, gone = boottime() + PURGE_SECONDS, 0
@@ -46,21 +43,10 @@ async def purge(manager: Reads, cache_type: str, pattern: str) -> int:
     with contextlib.suppress(LinkError, ReplyError):
         async with contextlib.aclosing(manager.link.scan(scanned)) as steps:
             async for names in steps:
-                keys = [key for _, key in map(manager.keys.parse, names) if matches(key)]
-                gone += await _unlink_dead(manager, cache_type, keys)
+                if not await manager.log.read_back():
+                    break
+                matching = [name for name in names if matches(manager.keys.parse(name)[1])]
+                gone += await unlink_what_is_dead(manager, matching, manager.log.epoch)
                 if boottime() > ends:
                     break
-    return gone
-
-
-async def _unlink_dead(manager: Reads, cache_type: str, keys: list[str]) -> int:
-    states = await manager.peek(cache_type, keys)
-    dead = [
-        manager.keys.entry(cache_type, key)
-        for key, state in zip(keys, states, strict=True)
-        if state is not None and state.state is State.DEAD
-    ]
-    gone = 0
-    for at in range(0, len(dead), UNLINK_BATCH):
-        gone += int(await manager.link.call("UNLINK", *dead[at : at + UNLINK_BATCH]))
     return gone

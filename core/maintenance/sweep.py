@@ -8,23 +8,17 @@ was cut by somebody else, and readers trust nothing older.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from stoker.core.entries.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
-from stoker.core.entries.lookup import State
-from stoker.core.entries.tier import PEEK_BYTES
-from stoker.core.errors import ReplyError
 from stoker.core.keys import glob_escape
 from stoker.core.link.script import Script
 from stoker.core.log.position import START, format_position, parse_position, split_position
 from stoker.core.log.scopes import Everything
-from stoker.core.settings.policy import Policy
+from stoker.core.maintenance.unlinking import unlink_what_is_dead
 
 if TYPE_CHECKING:
     from stoker.core.manager import CacheManager
@@ -43,15 +37,8 @@ MINIMUM_RECORDS = 1_000
 #: A longer log is cut at once: everything is invalidated, and readers begin anew.
 MAXIMUM_RECORDS = 1_000_000
 
-#: Entries that one call unlinks at most: it holds up everybody else's.
-MAX_UNLINKED = 200
-
 _RAISE_FENCE = Script("raise_fence.lua")
-_UNLINK = Script("unlink_born.lua")
 _TRIM = Script("trim.lua")
-
-#: For entries of types that other processes declare: nothing of theirs is dead but by the log.
-_UNKNOWN_TYPE = Policy()
 
 
 @dataclass(slots=True)
@@ -105,7 +92,7 @@ async def sweep(
     if raised >= 0 and survey is not None:
         async for names in link.scan(manager.keys.all_entries):
             result.scanned += len(names)
-            result.unlinked += await _unlink_dead(manager, names, epoch, target)
+            result.unlinked += await unlink_what_is_dead(manager, names, epoch, target)
         # Another epoch, another connection, a slot that moved: what was scanned may not be what is there now.
         if (log.epoch, await link.survey(), link.masters) == (epoch, survey, servers):
             keys = [manager.keys.log, manager.keys.fence]
@@ -147,7 +134,7 @@ async def unlink_dead(manager: CacheManager, cache_type: str, beginning: str = "
     epoch, pattern = log.epoch, manager.keys.entries(cache_type, glob_escape(beginning) + "*")
     async with contextlib.aclosing(manager.link.scan(pattern)) as steps:
         async for names in steps:
-            gone += await _unlink_dead(manager, names, epoch, START, damaged=True)
+            gone += await unlink_what_is_dead(manager, names, epoch, START, damaged=True)
     return gone
 
 
@@ -159,58 +146,3 @@ async def _choose_target(manager: CacheManager, minimum_age: float) -> int:
     if not minimum_age:
         found = await manager.link.call("XREVRANGE", manager.keys.log, "+", "-", "COUNT", 1)
     return parse_position(found[0][0]) if found else START
-
-
-async def _unlink_dead(
-    manager: CacheManager, names: Sequence[bytes], epoch: int, target: int, *, damaged: bool = False
-) -> int:
-    """Unlink what can't be shown to be alive, if it is still what was looked at."""
-    heads = await _heads(manager, names)
-    if manager.log.epoch != epoch:
-        return 0  # what is known of the log is of another time than what was asked for
-    dead: list[tuple[bytes, bytes]] = [
-        (name, head[:FROZEN_BYTES])
-        for name, head in zip(names, heads, strict=True)
-        if _is_dead(manager, name, head, target) or (damaged and head and frozen_born(head) is None)
-    ]
-    if not dead:
-        return 0
-    if manager.link.is_cluster:
-        return sum(await asyncio.gather(*(_UNLINK.run(manager.link, [name], seen) for name, seen in dead)))
-    gone = 0
-    for start in range(0, len(dead), MAX_UNLINKED):
-        part = dead[start : start + MAX_UNLINKED]
-        gone += await _UNLINK.run(manager.link, [name for name, _ in part], *(seen for _, seen in part))
-    return gone
-
-
-async def _heads(manager: CacheManager, names: Sequence[bytes]) -> list[bytes]:
-    """Headers and tags of entries; what can't be read must not be passed over as if it were not there.
-
-    Raises:
-        LinkError: A server can't be reached.
-        ReplyError: It refuses.
-    """
-    replies = await manager.link.calls([("GETRANGE", name, 0, PEEK_BYTES - 1) for name in names])
-    heads: list[bytes] = []
-    for name, reply in zip(names, replies, strict=True):
-        if isinstance(reply, ReplyError) and not str(reply).startswith("WRONGTYPE"):
-            raise reply
-        head: bytes = b"" if isinstance(reply, ReplyError) else reply
-        if len(head) >= HEADER_BYTES and header_length(head) > len(head):
-            head = await manager.link.call("GETRANGE", name, 0, header_length(head) - 1)
-        heads.append(head)
-    return heads
-
-
-def _is_dead(manager: CacheManager, name: bytes, head: bytes, target: int) -> bool:
-    """Also of types and format versions that this process doesn't know: their readers trust the sweep."""
-    cache_type, key = manager.keys.parse(name)
-    policy = manager.config.types.get(cache_type, _UNKNOWN_TYPE)
-    lookup, born = manager.tier.judge(cache_type, key, head, policy), frozen_born(head)
-    if lookup.state is State.UNDECODABLE:
-        return born is not None and born < target
-    if lookup.state is State.DEAD:
-        return True
-    # It may have come back after an earlier sweep had unlinked it; once this one is over, readers trust it.
-    return born is not None and born < manager.log.trusted_from and policy.after_rollback != "trust"

@@ -42,9 +42,8 @@ class CacheMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._lock = threading.Lock()  # scrapes come from other threads
-        self._counters: list[Counters] = []
+        self._watched: list[tuple[weakref.ref[Parts], Counters]] = []
         self._past: dict[str, TypeCounters] = {}
-        self._managers = weakref.WeakSet[Parts]()
         self._window = Window()
         try:
             (REGISTRY if registry is None else registry).register(self)
@@ -56,29 +55,41 @@ class CacheMetrics(Collector):
     def watch(self, manager: Parts) -> None:
         """Show what a manager counts from now on; `CacheManager(metrics=…)` calls it."""
         with self._lock:
-            self._counters.append(manager.counters)
-            self._managers.add(manager)
-        weakref.finalize(manager, self._outlive, manager.counters).atexit = False
+            self._take_in()
+            self._watched.append((weakref.ref(manager), manager.counters))
 
-    def _outlive(self, counters: Counters) -> None:
-        """Keep the sums of a manager that is no more."""
-        with self._lock:
-            self._counters.remove(counters)
-            _add(self._past, counters)
+    def _take_in(self) -> list[Parts]:
+        """Keep the sums of the managers that are no more, and return the others.
+
+        Nothing waits to be told that one is gone: that may happen in the midst of anything, also in a thread
+        that holds the lock.
+        """
+        managers: list[Parts] = []
+        watched: list[tuple[weakref.ref[Parts], Counters]] = []
+        for reference, counters in self._watched:
+            manager = reference()
+            if manager is None:
+                _add(self._past, counters)
+            else:
+                managers.append(manager)
+                watched.append((reference, counters))
+        self._watched = watched
+        return managers
 
     def note(self) -> None:
         """Note hits and misses as they stand, for the rate of the next minutes."""
-        self._window.note(self._types())
+        self._window.note(self._look()[0])
 
-    def _types(self) -> dict[str, TypeCounters]:
-        """The counters of all managers, added up."""
+    def _look(self) -> tuple[dict[str, TypeCounters], list[Parts]]:
+        """The counters of all managers, added up, and those that there are."""
         found: dict[str, TypeCounters] = {}
         with self._lock:
+            managers = self._take_in()
             for name, past in self._past.items():
                 found.setdefault(name, TypeCounters()).add(past)
-            for counters in self._counters:
+            for _, counters in self._watched:
                 _add(found, counters)
-        return found
+        return found, managers
 
     def describe(self) -> Iterator[Metric]:
         """The names alone, so that a registry refuses them twice."""
@@ -86,9 +97,7 @@ class CacheMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families as they stand now."""
-        with self._lock:
-            managers = list(self._managers)
-        return self._families(self._types(), managers)
+        return self._families(*self._look())
 
     def _families(self, types: dict[str, TypeCounters], managers: list[Parts]) -> Iterator[Metric]:
         yield from by_type(types)

@@ -87,15 +87,18 @@ T = TypeVar("T")
 class ProcessCollector(Collector):
     """What one manager of this process did; register it with a `CollectorRegistry`.
 
-    `CacheMetrics` shows the same of all managers that it is given to, and rates and sizes beside.
+    `CacheMetrics` shows the same of all managers that it is given to, and rates and sizes beside. A registry
+    takes one of either: a second one it refuses with a ValueError that names the metrics that it has.
     """
 
     def __init__(self, manager: CacheManager) -> None:
         self._manager = manager
 
     def describe(self) -> Iterable[Metric]:
-        """No names beforehand: registering must not read anything."""
-        return ()
+        """The names alone, so that a registry refuses them twice; nothing is read."""
+        yield from by_type({})
+        yield from of_links([])
+        yield from of_memories([])
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families as they stand now."""

@@ -93,10 +93,10 @@ class MonitoredCache(MultiLayerCache):
         key: str,
         value: Any,
         ttl: float | None = None,
+        nx: bool = False,
         *,
         tags: Iterable[str] = (),
         if_absent: bool = False,
-        nx: bool = False,
         token: Token | None = None,
     ) -> Coroutine[Any, Any, bool]:
         """Store a value; see `CacheManager.set`."""

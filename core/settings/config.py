@@ -30,20 +30,28 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     SecretStr,
+    SerializationInfo,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
 from stoker.core.errors import UsageError
-from stoker.core.keys import check_type_name
+from stoker.core.keys import check_type_name, shown
 from stoker.core.settings.addresses import check_redis_url, with_parts
 from stoker.core.settings.fields import mapping
-from stoker.core.settings.older_names import ALL_TYPES, ConfigArguments, in_their_places
+from stoker.core.settings.older_names import (
+    ALL_TYPES,
+    MAX_ENTRIES,
+    ConfigArguments,
+    in_their_places,
+    left_to_stores,
+)
 from stoker.core.settings.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
-from stoker.core.settings.redaction import redact
+from stoker.core.settings.redaction import redact, redact_url
 from stoker.core.settings.settings import (
     FROM_SETTINGS,
     Loaded,
@@ -77,6 +85,15 @@ def _check_prefix(prefix: str) -> str:
     return prefix
 
 
+def _check_host(host: str) -> str:
+    if "://" in host:
+        raise ValueError(f"{redact_url(host)!r} is a URL: give it as redis.url (redis_url)")
+    name, colon, port = host.rpartition(":")
+    if colon and ":" not in name:
+        raise ValueError(f"{host!r} is a host and a port: give {name!r}, and redis.port (redis_port): {port}")
+    return host
+
+
 def _check_type(name: str) -> str:
     return name if name == ALL_TYPES else check_type_name(name)
 
@@ -100,6 +117,9 @@ RedisUrl = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^((rediss?|valkeys?)(\+(cluster|sentinel))?|unix)://"}),
 ]
 """Where a Redis or Valkey server listens, or some of a cluster's, or the sentinels that know where it is."""
+
+Host = Annotated[str, AfterValidator(_check_host)]
+"""The name or address of a server, without its port."""
 
 Prefix = Annotated[
     str,
@@ -139,7 +159,7 @@ class RedisConfig(DiscreetModel):
     url: RedisUrl = "redis://localhost:6379/0"
     """`redis://`, `rediss://` (TLS) or `unix://`; `valkey://` and `valkeys://` mean the same. A cluster is
     `redis+cluster://host:7000,host:7001`, a server that sentinels know of `redis+sentinel://host:26379/mymaster/0`."""
-    host: str | None = None
+    host: Host | None = None
     """The server's host, in place of the URL's."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """The server's port, in place of the URL's."""
@@ -168,6 +188,9 @@ class RedisConfig(DiscreetModel):
     wait_timeout: PositiveSeconds = 1.0
     """Replicas or disk that take longer leave the invalidation unacknowledged."""
 
+    _dumped: tuple[str, str] = PrivateAttr(default=("", ""))
+    """The URL with the password that was given apart from it, and what a dump shows in its place."""
+
     @model_validator(mode="after")
     def _put_parts_together(self) -> Self:
         """Put the parts that are given in place of the URL's; everybody uses the URL."""
@@ -177,13 +200,22 @@ class RedisConfig(DiscreetModel):
             return self
         url = check_redis_url(with_parts(self.url, **parts, password=secret))  # type: ignore[arg-type]
         object.__setattr__(self, "url", url)
+        if secret is not None:
+            self._dumped = url, check_redis_url(with_parts(url, password=""))
         return self
+
+    @field_serializer("url")
+    def _dump_url(self, url: str, info: SerializationInfo) -> str:
+        """The password stands in its own field; in JSON, as of other secrets, nothing is shown of any."""
+        whole, without = self._dumped
+        shown = without if url == whole else url
+        return redact_url(shown) if info.mode_is_json() else shown
 
 
 class MemoryConfig(Model):
     """The memory that the types with a memory tier share in one process."""
 
-    entries: int = Field(default=10_000, ge=1, le=10_000_000)
+    entries: int = Field(default=10_000, ge=1, le=MAX_ENTRIES)
     """At most so many entries."""
     bytes: MemoryBytes = 64 * 2**20
     """At most so many bytes, by the size of values as Python holds them."""
@@ -216,6 +248,8 @@ class CacheConfig(DiscreetModel):
 
     _for_all: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     """What holds for types that say nothing else."""
+    _said: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    """Older names of which a store knows better than the configuration what they mean."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -225,9 +259,11 @@ class CacheConfig(DiscreetModel):
         """Take the flat names of older systems as arguments; files and variables have the fields' own."""
         if (arguments := mapping(given)) is None:
             return handler(given)
+        said = left_to_stores(arguments)
         if info.context is not FROM_SETTINGS:
             arguments = in_their_places(arguments)
         made = handler(arguments)
+        made._said.update(said)  # noqa: SLF001
         for_all = (mapping(arguments.get("types")) or {}).get(ALL_TYPES, {})
         made._for_all.update(_plain(for_all))  # noqa: SLF001  it is one of ours
         return made
@@ -266,6 +302,16 @@ class CacheConfig(DiscreetModel):
         policy = Policy.model_validate(merged(merged(below, _plain(own)), fields))
         return self.model_copy(update={"types": {**self.types, name: policy}})
 
+    def said_by(self, other: CacheConfig) -> Self:
+        """Return the configuration with the older names that another one was made of."""
+        made = self.model_copy()
+        made._said = dict(other._said)  # noqa: SLF001
+        return made
+
+    def said(self, older_name: str) -> Any:
+        """Return what was given as `backend`, or as one of the two sizes of memory where both were given."""
+        return self._said.get(older_name)
+
     def policy(self, cache_type: str) -> Policy:
         """Return the policy of a type.
 
@@ -276,7 +322,7 @@ class CacheConfig(DiscreetModel):
             return self.types[cache_type]
         except KeyError:
             known = ", ".join(sorted(self.types))
-            raise UsageError(f"no cache type is called {cache_type!r}; there are: {known}") from None
+            raise UsageError(f"no cache type is called {shown(cache_type)}; there are: {known}") from None
 
 
 def _is_policy(given: Any) -> bool:

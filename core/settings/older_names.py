@@ -49,11 +49,14 @@ BACKENDS: dict[CacheBackend, tuple[FieldPath, Any]] = {
     CacheBackend.MULTI_LAYER: (("types", ALL_TYPES, "tiers"), ["memory", "redis"]),
 }
 
+#: Entries in one process's memory at most.
+MAX_ENTRIES = 10_000_000
+
 #: Understood, and without effect: values are bytes to the server, and texts in them UTF-8, whatever is said.
 WITHOUT_EFFECT = frozenset({"encoding", "decode_responses"})
 
 #: Names of one field that older systems gave to two caches: the first goes for two tiers, the second else.
-_BY_BACKEND = ("l1_max_size", "max_size")
+SIZES = ("l1_max_size", "max_size")
 
 _UTF_8 = frozenset({"utf-8", "utf8"})
 
@@ -106,8 +109,8 @@ def in_their_places(given: Mapping[str, Any]) -> dict[str, Any]:
     if (backend := names.pop("backend", None)) is not None:
         path, value = BACKENDS[_backend(backend)]
         placed[path] = "backend", value
-    if all(name in names for name in _BY_BACKEND):
-        del names[_BY_BACKEND[backend == CacheBackend.MULTI_LAYER]]
+    if all(name in names for name in SIZES):
+        del names[SIZES[backend == CacheBackend.MULTI_LAYER]]
     for name, value in names.items():
         if value is None or (name == "key_prefix" and not value):
             continue  # the older way of saying nothing
@@ -118,6 +121,23 @@ def in_their_places(given: Mapping[str, Any]) -> dict[str, Any]:
     for path, (name, value) in placed.items():
         _place(result, path, name, value)
     return result
+
+
+def left_to_stores(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a `MemoryCache` or a `MultiLayerCache` takes in its own way: backend, and both sizes.
+
+    Raises:
+        ValueError: Of two sizes one is none.
+    """
+    said = {name: given[name] for name in ("backend", *SIZES) if given.get(name) is not None}
+    if not all(name in said for name in SIZES):
+        return {name: said[name] for name in said if name not in SIZES}
+    for name in SIZES:
+        size = said[name]
+        said[name] = size = int(size) if isinstance(size, str) and size.isdecimal() else size
+        if type(size) is not int or not 1 <= size <= MAX_ENTRIES:
+            raise ValueError(f"{name} is a number of entries from 1 to {MAX_ENTRIES}, not {size!r:.80}")
+    return said
 
 
 def _is_older(name: str) -> bool:

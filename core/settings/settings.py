@@ -111,6 +111,19 @@ def load_settings(
     return Loaded(value, general | origins, file)
 
 
+def settings_of_environment(
+    model: type[T], environ: Mapping[str, str], *, foreign: frozenset[str] = frozenset()
+) -> tuple[T, dict[str, Any]]:
+    """Read what the environment alone says, and no file: the settings, and the raw values below them.
+
+    Raises:
+        ConfigError: As of `load_settings`.
+    """
+    draft = _Draft(model, Document(""), foreign)
+    draft.lay_over(environ)
+    return draft.validated(model), draft.data
+
+
 @dataclass(slots=True)
 class _Draft:
     """The raw values on their way to a model, each with its origin."""

@@ -320,6 +320,7 @@ async def test_by_key_it_is_a_cache_like_any_other(redis_server: RedisServer, pr
         assert await cache.set("none", None)
         assert await cache.get("none", "missing") is None
         assert await cache.set("user:123", 1, nx=True) is False
+        assert await cache.set("user:123", 1, 60, True) is False  # noqa: FBT003
         assert await cache.delete("user:123") == 1
         assert await cache.get("user:123") is None
         assert await cache.set_many({"a": 1, "b": 2}) == 2

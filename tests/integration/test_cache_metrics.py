@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
 from stoker.core import CacheConfig, CacheManager, CacheMetrics, CacheType, UsageError
 from stoker.core.clock import boottime
@@ -131,6 +136,56 @@ def test_one_registry_takes_cache_metrics_once() -> None:
     CacheMetrics(registry)
     with pytest.raises(UsageError, match="give one CacheMetrics to all managers"):
         CacheMetrics(registry=registry)
+
+
+@pytest.mark.parametrize("first", [ProcessCollector, lambda _: CacheMetrics(CollectorRegistry())])
+def test_one_registry_takes_a_process_collector_once(first: Callable[[CacheManager], Collector]) -> None:
+    """Two would show each family twice, which a server refuses whole."""
+    registry = CollectorRegistry()
+    registry.register(first(CacheManager(ALONE)))
+    with pytest.raises(ValueError, match="cache_hits_total"):
+        registry.register(ProcessCollector(CacheManager(ALONE)))
+    assert generate_latest(registry).count(b"# TYPE cache_hits_total ") == 1
+
+
+class Dropping(dict[str, TypeCounters]):
+    """Lets the last reference to something go when it is read, as a collection of garbage may at any time."""
+
+    held: list[CacheManager]
+
+    def items(self) -> Any:
+        self.held.clear()
+        gc.collect()
+        return super().items()
+
+
+@pytest.mark.parametrize("look", [CacheMetrics.note, lambda metrics: list(metrics.collect())])
+def test_a_manager_that_goes_away_while_counters_are_read_stops_nothing(
+    look: Callable[[CacheMetrics], object],
+) -> None:
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry)
+    reader, going = CacheManager(ALONE, metrics=metrics), CacheManager(ALONE, metrics=metrics)
+    going.counters.of("session").hits += 3
+    reader.counters.types = types = Dropping(reader.counters.types)
+    types.held, gone = [going], weakref.ref(going)
+    del going
+    reading = threading.Thread(target=look, args=(metrics,), daemon=True)
+    reading.start()
+    reading.join(20)
+    assert not reading.is_alive(), "it waits for itself"
+    gc.collect()
+    assert gone() is None
+    assert value(registry, "cache_hits_total", cache_type="session") == 3
+
+
+def test_managers_that_are_no_more_leave_their_sums_and_nothing_else() -> None:
+    metrics = CacheMetrics(CollectorRegistry())
+    for _ in range(20):
+        manager = CacheManager(ALONE, metrics=metrics)
+        del manager
+        gc.collect()
+    assert len(metrics._watched) <= 1
 
 
 def counted(hits: int, misses: int) -> dict[str, TypeCounters]:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr, field_serializer
 
 from stoker.core import CacheManager, UsageError, cached
 from tests.managers import make_manager
@@ -231,6 +231,48 @@ async def test_a_result_that_cant_be_stored_is_handed_on_and_told_once(
         assert [one.message for one in caplog.records if "action=unstorable" in one.message] == [
             "action=unstorable cache_type=page reason=dict can't be stored: no serializer for lock"
         ]
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+class Day(BaseModel):
+    when: date
+
+    @field_serializer("when")
+    def _as_text(self, when: date) -> str:
+        return when.strftime("%d %b %Y")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            Login(user="u", password=SecretStr("hunter2")),
+            "Login.password is a secret, and stored as asterisks",
+        ),
+        (Day(when=date(2024, 1, 1)), "when can't be read back"),
+    ],
+)
+async def test_a_model_that_would_come_back_as_another_is_handed_on_and_told_once(
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture, value: BaseModel, said: str
+) -> None:
+    async with make_manager(redis_server, prefix, page={}) as manager:
+
+        async def load(n: int) -> Any:
+            return value
+
+        load.__annotations__["return"] = type(value)
+        cached_load = cached(manager, "lossy", cache_type="page")(load)
+        with caplog.at_level(logging.WARNING, "stoker.core.entries.storage"):
+            assert [await cached_load(1) for _ in range(3)] == [value] * 3
+            assert not await manager.set("page", "k", value)
+        assert manager.counters.of("page").unstorable == 4
+        [told] = [one.message for one in caplog.records if "action=unstorable" in one.message]
+        assert said in told
+        assert "hunter2" not in caplog.text
 
 
 async def test_memory_keeps_what_no_serializer_knows(redis_server: RedisServer, prefix: str) -> None:

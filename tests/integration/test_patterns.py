@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from stoker.core import CacheManager, Pattern, UsageError, glob_escape
+from stoker.core import CacheManager, Pattern, Receipt, UsageError, glob_escape
+from stoker.core.maintenance.purging import purge
 from tests.clusters import ClusterServers
-from tests.managers import make_manager
+from tests.managers import make_config, make_manager
 from tests.servers import RedisServer
 
 TIERS = pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"], ["memory"]])
@@ -67,9 +69,50 @@ async def test_what_was_stored_again_before_the_purge_stays(redis_server: RedisS
         await cache.set_many("page", {"old": 1, "new": 1})
         await cache.invalidate(Pattern("page", "*"))
         await cache.set("page", "new", 2)
-        from stoker.core.maintenance.purging import purge
-
         assert await purge(cache, "page", "*") == 1
+        assert await cache.get_many("page", ["old", "new"]) == {"new": 2}
+
+
+async def test_what_is_stored_between_a_purge_s_look_and_its_unlink_stays(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        manager(redis_server, prefix, ["redis"]) as cache,
+        manager(redis_server, prefix, ["redis"]) as other,
+    ):
+        await cache.set_many("page", {"old": 1, "new": 1})
+        look, stored = cache.link.calls, list[bool]()
+
+        async def look_then_store(commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+            replies = await look(commands)
+            if commands[0][0] == "GETRANGE" and not stored:
+                stored.append(await other.set("page", "new", 2))
+            return replies
+
+        monkeypatch.setattr(cache.link, "calls", look_then_store)
+        assert await cache.invalidate_pattern("page", "*") == 1
+        assert stored == [True]
+        assert await other.get_many("page", ["old", "new"]) == {"new": 2}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_what_is_kept_in_memory_after_the_record_stays_there(
+    redis_server: RedisServer, prefix: str, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(redis_server, prefix, page={"tiers": ["memory"]})
+    if alone:
+        config = config.model_copy(update={"redis": config.redis.model_copy(update={"enabled": False})})
+    async with CacheManager(config, recording=False) as cache:
+        await cache.set_many("page", {"old": 1, "new": 1})
+        append = cache.invalidate
+
+        async def append_then_store(*scopes: Any, **notes: Any) -> Receipt:
+            receipt = await append(*scopes, **notes)
+            assert await cache.set("page", "new", 2)
+            return receipt
+
+        monkeypatch.setattr(cache, "invalidate", append_then_store)
+        assert await cache.invalidate_pattern("page", "*") == 1
         assert await cache.get_many("page", ["old", "new"]) == {"new": 2}
 
 
@@ -85,7 +128,7 @@ async def test_counters_are_no_entries(redis_server: RedisServer, prefix: str) -
 async def test_many_entries_go_in_small_steps(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stoker.core.maintenance.purging.UNLINK_BATCH", 7)
+    monkeypatch.setattr("stoker.core.maintenance.unlinking.UNLINK_BATCH", 7)
     async with manager(redis_server, prefix, ["redis"]) as cache:
         await cache.set_many("page", {f"k{n}": n for n in range(2500)})
         assert await cache.invalidate_pattern("page", "k*") == 2500

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from stoker.core import (
     CacheBackend,
     CacheConfig,
     CacheInterface,
+    CacheManager,
     InMemoryCache,
     MemoryCache,
     MultiLayerCache,
@@ -89,7 +92,8 @@ async def test_set_nx_is_a_lock(make: Make) -> None:
         assert left is not None
         assert 25 < left <= 30
         await cache.delete("lock:resource_123")
-        assert await cache.set("lock:resource_123", "locked", 30, nx=True)
+        assert await cache.set("lock:resource_123", "locked", 30, True)  # noqa: FBT003
+        assert not await cache.set("lock:resource_123", "another", 30, True)  # noqa: FBT003
         assert not await cache.set("lock:resource_123", "locked", 30, if_absent=True)
 
 
@@ -247,6 +251,18 @@ async def test_memory_is_bounded() -> None:
         (MultiLayerCache(l1_max_size=7, l1_ttl=9), 7, 9.0, ("memory", "redis")),
         (MultiLayerCache(CacheConfig(l1_max_size=7, l1_ttl=9)), 7, 9.0, ("memory", "redis")),
         (MemoryCache(CacheConfig(memory={"entries": 5})), 5, None, ("memory",)),
+        # Of the two older sizes each takes its own, whatever `backend` says, and where it says nothing.
+        (MultiLayerCache(max_size=5000, l1_max_size=7), 7, 300.0, ("memory", "redis")),
+        (MultiLayerCache(CacheConfig(max_size=5000, l1_max_size=7)), 7, 300.0, ("memory", "redis")),
+        (
+            MultiLayerCache(CacheConfig(backend="redis", max_size=5000, l1_max_size=7)),
+            7,
+            300.0,
+            ("memory", "redis"),
+        ),
+        (MultiLayerCache(max_size=5), 5, 300.0, ("memory", "redis")),
+        (MemoryCache(max_size=5000, l1_max_size=7), 5000, None, ("memory",)),
+        (MemoryCache(CacheConfig(max_size=5000, l1_max_size=7)), 5000, None, ("memory",)),
     ],
 )
 def test_what_nobody_says_is_as_usual_for_its_kind(
@@ -341,6 +357,20 @@ async def test_the_raw_client_of_a_cluster_knows_its_servers(
             "max_size and memory.entries are both given",
         ),
         (lambda: MemoryCache(namespace="a:b"), "can't be a namespace"),
+        (lambda: MemoryCache(backend="redis"), "keeps nothing in Redis, but backend is redis"),
+        (
+            lambda: MemoryCache(CacheConfig(backend="multi_layer")),
+            "but backend is multi_layer",
+        ),
+        (
+            lambda: MemoryCache(max_size=5, l1_max_size=0),
+            "l1_max_size is a number of entries",
+        ),
+        (lambda: RedisCache(redis_host="cache:6380"), "give 'cache', and redis.port \\(redis_port\\): 6380"),
+        (lambda: RedisCache(redis_host="redis://cache"), "is a URL: give it as redis.url \\(redis_url\\)"),
+        (lambda: MemoryCache("users"), r"not str: write MemoryCache\(namespace=…\)"),  # type: ignore[arg-type]
+        (lambda: RedisCache("redis://h"), r"not str: write RedisCache\(url=…\)"),  # type: ignore[arg-type]
+        (lambda: RedisCache({"url": "x"}), "RedisCache takes a CacheConfig, not dict"),  # type: ignore[arg-type]
         (lambda: MemoryCache(cache_type="No"), "can't name a cache type"),
         (
             lambda: MemoryCache(max_sise=5),  # type: ignore[call-arg]  # pyright: ignore
@@ -351,6 +381,41 @@ async def test_the_raw_client_of_a_cluster_knows_its_servers(
 def test_arguments_that_can_t_be_used_are_refused(make_it: Callable[[], Store], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         make_it()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"config": {"redis_url": "redis://:hunter2@h"}}, "CacheManager takes a CacheConfig, not dict"),
+        ({"config": "redis://:hunter2@h"}, "not str: write CacheManager\\(CacheConfig\\(url=…\\)\\)"),
+        ({"metrics": CollectorRegistry()}, "not CollectorRegistry: write CacheMetrics\\(registry=…\\)"),
+    ],
+)
+def test_a_manager_says_what_it_needs_in_place_of_what_it_was_given(
+    arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        CacheManager(**arguments)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_closing_on_another_event_loop_says_so_and_the_cache_s_own_loop_still_can(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    cache = MultiLayerCache(CacheConfig(url=redis_server.url, key_prefix=prefix, redis=PATIENT))
+    with asyncio.Runner() as own:
+        assert own.run(cache.connect())
+        with (
+            ThreadPoolExecutor(1) as elsewhere,
+            pytest.raises(UsageError, match="connected on another event loop: close it there"),
+        ):
+            elsewhere.submit(lambda: asyncio.run(cache.close())).result()
+        assert own.run(cache.set("k", 1))
+        own.run(cache.close())
+    with asyncio.Runner() as another:
+        assert another.run(cache.connect())
+        assert another.run(cache.get("k")) == 1
+        another.run(cache.close())
 
 
 def test_a_store_may_be_of_a_built_in_type() -> None:

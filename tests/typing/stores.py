@@ -37,6 +37,7 @@ def configurations() -> None:
 
 async def stores(cache: RedisCache, manager: CacheManager) -> None:
     assert_type(await cache.set("k", 1, 60, nx=True), bool)
+    assert_type(await cache.set("k", 1, 60, True), bool)  # noqa: FBT003
     assert_type(await cache.get_or_load("k", load, 5), str)
     assert_type(await cache.get_or_set("k", load, 5), str)
     assert_type(await manager.get_or_set(CacheType.DB_QUERY, "k", load, 5), str)

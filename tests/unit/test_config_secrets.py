@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -178,3 +179,32 @@ def test_a_broken_file_is_not_quoted(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, path.read_text(encoding="utf-8"))
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"redis_password": SECRET},
+        {"redis_password": SECRET, "redis_host": "cache", "redis_username": "me"},
+        {"redis_password": SECRET, "url": "redis://me:other@cache:1/2?password=x"},
+        {"redis_password": SECRET, "url": "redis+sentinel://a:1,b:2/mymaster/0"},
+        {"redis": {"password": SECRET}},
+    ],
+)
+def test_a_dump_shows_no_password_that_was_given_as_one_and_makes_the_same_configuration(
+    arguments: dict[str, Any],
+) -> None:
+    config = CacheConfig(**arguments)
+    assert SECRET in config.redis.url
+    assert SECRET not in repr(config.model_dump())
+    assert SECRET not in config.model_dump_json()
+    assert CacheConfig.model_validate(config.model_dump()).redis.url == config.redis.url
+    elsewhere = config.redis.model_copy(update={"url": "redis://elsewhere:1/0"})
+    assert elsewhere.model_dump()["url"] == "redis://elsewhere:1/0"
+
+
+def test_a_url_s_own_password_stays_in_what_programs_read_and_out_of_json() -> None:
+    config = CacheConfig(url=f"redis://me:{SECRET}@cache:1/2")
+    assert config.model_dump()["redis"]["url"] == config.redis.url
+    assert SECRET not in config.model_dump_json()
+    assert "redis://me:***@cache:1/2" in config.model_dump_json()
