@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, get_origin, overload
 
 from stoker.core.aliases import LifeAliases, RequestAliases
+from stoker.core.counters import TypeCounters
 from stoker.core.entries.codec import check_decodable
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import glob_escape
@@ -31,7 +32,8 @@ from stoker.core.responses.stored import (
     tags_of,
     whole_content,
 )
-from stoker.core.responses.streaming import Streaming
+from stoker.core.responses.streaming import MAX_READINGS, Streaming
+from stoker.core.responses.streams import StreamTooLargeError
 from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.policy import check_ttl
 
@@ -225,8 +227,14 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         needed = self._needed(self.key(request), self._load, (request, generate, seconds), ttl_seconds)
         self.manager.access.append((self.cache_type, needed.key, None))
         counters = self.manager.counters.of(self.cache_type)
-        reading = await self.manager.serving.read(needed, self._policy, counters)
-        return self._response_of(reading.value)
+        for _ in range(MAX_READINGS):
+            try:
+                reading = await self.manager.serving.read(needed, self._policy, counters)
+            except StreamTooLargeError:  # what it waited for came as a stream, for others
+                counters = TypeCounters()  # it is one read all the same
+                continue
+            return self._response_of(reading.value)
+        return await generate(request)
 
     def get_or_stream(
         self,

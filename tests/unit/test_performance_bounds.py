@@ -1,4 +1,4 @@
-"""The performance monitor: thresholds that its bounds don't blur, ages that no clock upsets, several monitors."""
+"""The performance monitor: thresholds whatever is kept, ages whatever the clock does, several monitors."""
 
 from __future__ import annotations
 
