@@ -23,7 +23,7 @@ def check_type_name(name: str) -> str:
     check_text("a cache type's name", name)
     if not _TYPE_NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} can't name a cache type: use a lower-case letter, then up to 63 of a-z, 0-9 and _"
+            f"{name[:80]!r} can't name a cache type: use a lower-case letter, then up to 63 of a-z, 0-9 and _"
         )
     return name
 
@@ -35,12 +35,12 @@ def check_text(what: str, text: Any) -> bytes:
         UsageError: It is no text, or one that UTF-8 can't hold.
     """
     if not isinstance(text, str):
-        hint = "decode it" if isinstance(text, bytes) else f"write str({text!r})"
+        hint = "decode it" if isinstance(text, bytes) else f"write str({text!r:.80})"
         raise UsageError(f"{what} is a str, not {type(text).__name__}: {hint}")
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{what} can't hold half a surrogate pair: {text!r}") from None
+        raise UsageError(f"{what} can't hold half a surrogate pair: {text[:80]!r}") from None
 
 
 def check_key(key: str) -> str:
