@@ -169,22 +169,24 @@ def _as_float(name: str, value: Any) -> Any:
 
 def _normal_message(message: Any) -> Any:
     """Bring a message to fields that are the same for equal ones; most are encoded so as they are."""
-    kind = type(message)
+    kind = cast("Any", type(message))
     if kind is ChatMessage:
         if type(message.content) is str and not message.tool_calls:
             return message
     elif kind is dict:
         if _is_flat(message.items()):
             return message
-    elif dataclasses.is_dataclass(kind) and _is_flat(
-        [(name, getattr(message, name)) for name in _names_of(kind) or ()]
-    ):
-        return message
+    elif (names := _names_of(kind)) and dataclasses.is_dataclass(message):
+        if _is_flat([(name, getattr(message, name)) for name in names]):
+            return message
     found = _plain(message)
-    if type(found) is not dict:
+    if not isinstance(found, dict):
         return found
+    fields = cast("dict[str, Any]", found)
     return {
-        name: value for name, value in found.items() if value is not None or name not in _OPTIONAL_IN_MESSAGES
+        name: value
+        for name, value in fields.items()
+        if value is not None or name not in _OPTIONAL_IN_MESSAGES
     }
 
 
@@ -220,13 +222,14 @@ def _names_of(kind: type[Any]) -> tuple[str, ...] | None:
 
 def _plain(value: Any) -> Any:
     """Bring what is nested to dicts of its fields, however its class would have them encoded."""
-    kind: Any = type(value)
+    kind = cast("Any", type(value))
     if kind in _SCALARS:
         return value
     if kind is dict:
         return {name: one if type(one) in _SCALARS else _plain(one) for name, one in value.items()}
-    if kind is list or kind is tuple:
-        return [one if type(one) in _SCALARS else _plain(one) for one in value]
+    if isinstance(value, list | tuple):
+        several = cast("list[Any]", value)
+        return [one if type(one) in _SCALARS else _plain(one) for one in several]
     fields = fields_of(value)
     if fields is None:
         return value

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -47,6 +47,11 @@ class Part:
     text: Any
 
 
+class Pair(NamedTuple):
+    one: Any
+    other: Any
+
+
 class Model(BaseModel):
     messages: list[Any]
     model: str | None = None
@@ -74,6 +79,7 @@ def test_an_extra_that_is_none_is_not_there() -> None:
         (Perhaps(1), {"a": 1}),
         (Part("a", Omitting(2)), {"_kind": "a", "text": {"a": 2, "b": False}}),
         (Model(messages=[Camel("x")]), {"messages": [{"my_name": "x"}], "model": None, "extra": None}),
+        (Pair(Camel("x"), 1), [{"my_name": "x"}, 1]),
         (MappingProxyType({"a": Camel("x")}), {"a": {"my_name": "x"}}),
     ],
 )
