@@ -169,16 +169,8 @@ def _as_float(name: str, value: Any) -> Any:
 
 def _normal_message(message: Any) -> Any:
     """Bring a message to fields that are the same for equal ones; most are encoded so as they are."""
-    kind = cast("Any", type(message))
-    if kind is ChatMessage:
-        if type(message.content) is str and not message.tool_calls:
-            return message
-    elif kind is dict:
-        if _is_flat(message.items()):
-            return message
-    elif (names := _names_of(kind)) and dataclasses.is_dataclass(message):
-        if _is_flat([(name, getattr(message, name)) for name in names]):
-            return message
+    if _is_brought(message):
+        return message
     found = _plain(message)
     if not isinstance(found, dict):
         return found
@@ -188,6 +180,19 @@ def _normal_message(message: Any) -> Any:
         for name, value in fields.items()
         if value is not None or name not in _OPTIONAL_IN_MESSAGES
     }
+
+
+def _is_brought(message: Any) -> bool:
+    """Whether a message is encoded as it is to be."""
+    kind = cast("Any", type(message))
+    if kind is ChatMessage:
+        return type(message.content) is str and not message.tool_calls
+    if kind is dict:
+        return _is_flat(message.items())
+    names = _names_of(kind)
+    if names is None or not dataclasses.is_dataclass(message):
+        return False
+    return _is_flat([(name, getattr(message, name)) for name in names])
 
 
 def _is_flat(fields: Iterable[tuple[str, Any]]) -> bool:
