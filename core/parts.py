@@ -111,6 +111,9 @@ class Parts:
             self._follower = Follower(self.log, self.link, self.keys, min(bounds_of_age))
         self._types: dict[str, tuple[Policy, TypeCounters]] = {}
         self._client: Any = None
+        self.keeps_alone = set[str]()
+        """Types of which a value that a caller vouches for is kept here while the server is away, as if it
+        had been loaded; of others it is refused, as nobody else can be told."""
         self.is_open = False
         """Whether it was connected, and not closed since."""
         self._loop: asyncio.AbstractEventLoop | None = None

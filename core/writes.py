@@ -150,7 +150,12 @@ class Writes(Parts):
             if (token.cache_type, token.key) != (cache_type, key):
                 raise UsageError(f"the token is for {token.cache_type}:{token.key}, not {cache_type}:{key}")
             return token.epoch, token.born
-        return None if policy.kind == "authoritative" else marks.take(self._owner, cache_type, key)
+        if policy.kind == "authoritative":
+            return None
+        mark = marks.take(self._owner, cache_type, key)
+        if mark is None and cache_type in self.keeps_alone and not self.link.ready:
+            return self.log.epoch, self.log.seen
+        return mark
 
     # -- computing by hand ------------------------------------------------------------------------
 

@@ -183,8 +183,9 @@ def trends(samples: Sequence[Operation], now: float, retention: float) -> dict[s
 
 
 def _hit_ratio(samples: Sequence[Operation]) -> float | None:
-    reads = [sample.hit for sample in samples if sample.hit is not None]
-    return sum(reads) / len(reads) if reads else None
+    hits = sum(sample.hits for sample in samples)
+    reads = hits + sum(sample.misses for sample in samples)
+    return hits / reads if reads else None
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

@@ -8,9 +8,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 
+from stoker.core.clock import boottime
 from stoker.core.entries.memory_store import MemoryStore
 from stoker.core.errors import UsageError
 from stoker.core.performance.advice import alerts, recommendations
@@ -24,6 +26,7 @@ from stoker.core.performance.figures import (
 )
 from stoker.core.performance.samples import (
     Compression,
+    HourlyCount,
     Invalidation,
     KeyMade,
     MemoryUse,
@@ -39,8 +42,6 @@ SLOWEST = 10
 
 #: Slow operations are logged at most so often, in seconds.
 LOG_EVERY_SECONDS = 60.0
-
-_HOUR = 3600.0
 
 
 class CachePerformanceMonitor:
@@ -58,7 +59,7 @@ class CachePerformanceMonitor:
         slow_operation: Seconds that an operation may take.
         invalidations_warning: Invalidations within an hour that call for a warning,
         invalidations_critical: and that are too many.
-        clock: Tells the unix time.
+        clock: Tells seconds, and is never set back: ages are told by it.
 
     Raises:
         UsageError: A bound is not above 0, or a warning comes after what it warns of.
@@ -75,12 +76,16 @@ class CachePerformanceMonitor:
         slow_operation: float = 0.1,
         invalidations_warning: int = 50,
         invalidations_critical: int = 100,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         _check("retention", retention)
         _check("max_samples", max_samples)
+        if not isinstance(max_samples, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"max_samples is a whole number, not {max_samples!r}")
         _check("slow_operation", slow_operation)
+        _check("memory_critical_bytes", memory_critical_bytes)
         _check("memory_warning_bytes", memory_warning_bytes, memory_critical_bytes)
+        _check("invalidations_critical", invalidations_critical)
         _check("invalidations_warning", invalidations_warning, invalidations_critical)
         self.cache_type = cache_type
         self.retention = retention
@@ -93,7 +98,8 @@ class CachePerformanceMonitor:
         self._compressions = Series[Compression](max_samples, retention)
         self._memory = Series[MemoryUse](max_samples, retention)
         self._invalidations = Series[Invalidation](max_samples, retention)
-        self._stores: list[MemoryStore[Any, Any]] = []
+        self._invalidated = HourlyCount()
+        self._stores = WeakSet[MemoryStore[Any, Any]]()
         self._logged = -math.inf
         self.hits = 0
         """Reads that were hits since it began, or was reset."""
@@ -106,19 +112,31 @@ class CachePerformanceMonitor:
         self._keys.add(KeyMade(self._clock(), seconds, length, tier))
 
     def record_operation(
-        self, name: str, seconds: float, *, hit: bool | None = None, length: int = 0
+        self,
+        name: str,
+        seconds: float,
+        *,
+        hit: bool | None = None,
+        hits: int = 0,
+        misses: int = 0,
+        length: int = 0,
     ) -> None:
-        """The cache was asked something; `hit` says what came of a read."""
+        """The cache was asked something; `hit` says what came of a read, `hits` and `misses` of several."""
         if hit is not None:
-            self.hits += hit
-            self.misses += not hit
-        self._operations.add(Operation(self._clock(), name, seconds, hit, length))
+            hits, misses = hits + hit, misses + (not hit)
+        self.record_reads(hits, misses)
+        self._operations.add(Operation(self._clock(), name, seconds, hits, misses, length))
         if seconds > self.slow_operation:
             self._log_slow(name, seconds, length)
 
     def record_miss(self) -> None:
         """A read was a miss, and waited for what was missing: its time says nothing of the cache."""
         self.misses += 1
+
+    def record_reads(self, hits: int, misses: int) -> None:
+        """Reads were hits and misses, and their times say nothing of the cache."""
+        self.hits += hits
+        self.misses += misses
 
     def record_compression(self, before: int, after: int, seconds: float) -> None:
         """A value of `before` bytes was compressed to `after`."""
@@ -132,12 +150,17 @@ class CachePerformanceMonitor:
         self, what: str, count: int = 0, seconds: float = 0.0, *, kind: str = "", context: str = ""
     ) -> None:
         """Entries were invalidated: which, how many (where that is known), how, and why."""
-        self._invalidations.add(Invalidation(self._clock(), what, count, seconds, kind, context))
+        now = self._clock()
+        self._invalidations.add(Invalidation(now, what, count, seconds, kind, context))
+        self._invalidated.add(now)
 
     def watch(self, store: MemoryStore[Any, Any]) -> None:
-        """Look at a memory whenever figures are asked for."""
-        if store not in self._stores:
-            self._stores.append(store)
+        """Look at a memory whenever figures are asked for, as long as somebody has it."""
+        self._stores.add(store)
+
+    def forget(self, store: MemoryStore[Any, Any]) -> None:
+        """Look at a memory no longer: its cache is closed."""
+        self._stores.discard(store)
 
     def _log_slow(self, name: str, seconds: float, length: int) -> None:
         now = time.monotonic()
@@ -165,9 +188,9 @@ class CachePerformanceMonitor:
         now = self._clock()
         operations = self._operations.since(now)
         invalidations = self._invalidations.since(now)
-        recent = len(self._invalidations.since(now, _HOUR))
+        recent = self._invalidated.within_an_hour(now)
         summary = PerformanceSummary(
-            at=now,
+            at=time.time(),
             retention_seconds=self.retention,
             hits=self.hits,
             misses=self.misses,
@@ -177,7 +200,7 @@ class CachePerformanceMonitor:
             memory=MemoryFigures.of(self._memory.since(now), *self._memory_bounds),
             compression=CompressionFigures.of(self._compressions.since(now)),
             invalidation=InvalidationFigures.of(invalidations, recent, *self._invalidation_bounds),
-            slow_operations=self._slowest(operations),
+            slow_operations=self._slowest(operations, time.time() - now),
             trends=trends(operations, now, self.retention),
         )
         return msgspec.structs.replace(
@@ -187,17 +210,19 @@ class CachePerformanceMonitor:
         )
 
     def _look_at_memory(self) -> None:
-        if self._stores:
+        stores = list(self._stores)
+        if stores:
             self.record_memory(
-                sum(store.bytes for store in self._stores),
-                sum(len(store) for store in self._stores),
-                sum(store.max_entries for store in self._stores),
+                sum(store.bytes for store in stores),
+                sum(len(store) for store in stores),
+                sum(store.max_entries for store in stores),
             )
 
-    def _slowest(self, operations: Sequence[Operation]) -> list[SlowOperation]:
+    def _slowest(self, operations: Sequence[Operation], shift: float) -> list[SlowOperation]:
+        """The slowest operations; `shift` makes a unix time of one by the monitor's clock."""
         slow = sorted((one for one in operations if one.seconds > self.slow_operation), key=_seconds)
         slow = slow[: -SLOWEST - 1 : -1]
-        return [SlowOperation(one.name, one.seconds * 1000, one.length, one.at) for one in slow]
+        return [SlowOperation(one.name, one.seconds * 1000, one.length, one.at + shift) for one in slow]
 
     def export_metrics(self) -> dict[str, Any]:
         """Return all figures as plain data, for JSON."""
@@ -219,6 +244,7 @@ class CachePerformanceMonitor:
         """Forget all."""
         for samples in self._kinds():
             samples.clear()
+        self._invalidated.clear()
         self.hits = self.misses = 0
 
     @property
@@ -241,7 +267,8 @@ def _seconds(operation: Operation) -> float:
     return operation.seconds
 
 
-def _check(name: str, bound: float, above: float = math.inf) -> None:
-    if not 0 < bound <= above:
-        reach = "" if above == math.inf else f" and at most {above}"
-        raise UsageError(f"{name} is above 0{reach}, not {bound!r}")
+def _check(name: str, bound: Any, above: float = math.inf) -> None:
+    number = isinstance(bound, int | float) and not isinstance(bound, bool)
+    if not number or not 0 < bound <= above:
+        reach = "" if above == math.inf else f" and at most {above!r:.40}"
+        raise UsageError(f"{name} is above 0{reach}, not {bound!r:.80}")

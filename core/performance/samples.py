@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
+
+#: Minutes of an hour.
+MINUTES = 60
 
 
 class KeyMade(NamedTuple):
@@ -23,10 +25,12 @@ class Operation(NamedTuple):
     """A cache was asked something."""
 
     at: float
+    """Seconds by the monitor's clock, here and below."""
     name: str
     seconds: float
-    hit: bool | None
-    """None for what is no read."""
+    hits: int
+    """Reads that were hits."""
+    misses: int
     length: int
 
 
@@ -74,13 +78,12 @@ class Series(Generic[S]):
         self.retention = retention
         self.add: Callable[[S], None] = self._kept.append
 
-    def since(self, now: float, seconds: float = math.inf) -> list[S]:
-        """Forget what is too old; return what is left of the last `seconds`, the oldest first."""
+    def since(self, now: float) -> list[S]:
+        """Forget what is too old; return what is left, the oldest first."""
         oldest = now - self.retention
         while self._kept and self._kept[0].at < oldest:
             self._kept.popleft()
-        first = now - seconds
-        return [sample for sample in self._kept if sample.at >= first]
+        return list(self._kept)
 
     def clear(self) -> None:
         """Forget all."""
@@ -88,3 +91,33 @@ class Series(Generic[S]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+class HourlyCount:
+    """Counts what happens, by the minute, for an hour: exact however much it is, in bounded memory."""
+
+    __slots__ = ("_minutes",)
+
+    def __init__(self) -> None:
+        self._minutes: deque[list[int]] = deque()
+        """The number of a minute, and how often it happened then."""
+
+    def add(self, now: float) -> None:
+        """It happened."""
+        minute = int(now // 60)
+        if self._minutes and self._minutes[-1][0] >= minute:
+            self._minutes[-1][1] += 1
+        else:
+            self._minutes.append([minute, 1])
+            self.within_an_hour(now)
+
+    def within_an_hour(self, now: float) -> int:
+        """Forget what is older; return how often it happened within an hour, to the minute."""
+        oldest = int(now // 60) - MINUTES
+        while self._minutes and self._minutes[0][0] < oldest:
+            self._minutes.popleft()
+        return sum(count for _, count in self._minutes)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._minutes.clear()

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 
 from stoker.core.errors import UsageError
-from stoker.core.keys import MAX_KEY_LENGTH
-from stoker.core.loading.loaders import Loader, returned_by
+from stoker.core.keys import MAX_KEY_LENGTH, check_text
+from stoker.core.loading.loaders import Loader
 from stoker.core.loading.loads import Load
 from stoker.core.log.fleet_log import Receipt
-from stoker.core.log.scopes import Pattern, Tag
+from stoker.core.log.scopes import Tag
 from stoker.core.metrics.stats import CacheStats
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.responses.monitored import MonitoredCache
@@ -34,8 +34,6 @@ OPERATION_TTLS: Mapping[str, float] = {
 #: Names of texts by size: up to so many characters each. Longer ones are `xlarge`.
 TEXT_SIZE_TIERS: Mapping[str, int] = {"small": 500, "medium": 5000, "large": 50_000}
 
-_NOTHING: Any = object()
-
 
 class AIResponseCache(MonitoredCache):
     """What operations make of texts: in Redis, with this process's memory in front.
@@ -45,7 +43,8 @@ class AIResponseCache(MonitoredCache):
         await cache.cache_response(text, "summarize", {"max_length": 100}, summary)
     ```
 
-    While the server is away, what this process stores is kept in memory alone, until the server is back.
+    While the server is away, what this process stores is kept in its memory alone, for a day at most, and
+    nobody else hears of it; what it invalidates meanwhile is not kept again before the server is back.
     By key it is a cache like any other: `get`, `set`, `delete` and all that `CacheInterface` has.
 
     Args:
@@ -103,8 +102,9 @@ class AIResponseCache(MonitoredCache):
             performance_monitor=performance_monitor,
             **cast("ConfigArguments", arguments),
         )
-        if isinstance(text_hash_threshold, bool) or text_hash_threshold < 0:
-            raise UsageError(f"text_hash_threshold is a number from 0, not {text_hash_threshold!r}")
+        number = isinstance(text_hash_threshold, int) and not isinstance(text_hash_threshold, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not number or text_hash_threshold < 0:
+            raise UsageError(f"text_hash_threshold is a number from 0, not {text_hash_threshold!r:.80}")
         self.text_hash_threshold = text_hash_threshold
         self.operation_ttls = dict(OPERATION_TTLS)
         for operation, seconds in (operation_ttls or {}).items():
@@ -185,20 +185,9 @@ class AIResponseCache(MonitoredCache):
         )
         needed = Load(self.cache_type, self.key(key), generate, (), {}, spec)
         manager = self.manager
-        if self._is_away():
-            kept = await self.get(key, _NOTHING, into=returned_by(generate))
-            if kept is not _NOTHING:
-                return cast("R", kept)
-            manager = self._standby.manager
         manager.access.append((self.cache_type, needed.key, None))
-        began, counters = time.perf_counter(), manager.counters.of(self.cache_type)
-        with self._watching_compression():
-            reading = await manager.serving.read(needed, manager.policy(self.cache_type), counters)
-        if reading.outcome == "miss" and manager is self.manager:
-            self.performance_monitor.record_miss()
-        elif manager is self.manager:
-            seconds = time.perf_counter() - began
-            self.performance_monitor.record_operation("get", seconds, hit=True, length=len(text))
+        policy, counters = manager.policy(self.cache_type), manager.counters.of(self.cache_type)
+        reading = await self._watched(manager.serving.read(needed, policy, counters), length=len(text))
         return cast("R", reading.value)
 
     # -- invalidation -----------------------------------------------------------------------------
@@ -215,7 +204,6 @@ class AIResponseCache(MonitoredCache):
         """
         began, tag = time.perf_counter(), Tag(self._tag(check_operation(operation)))
         receipt = await self.manager.invalidate(tag, reason=operation_context or None)
-        await self._standby.invalidate(tag)
         self._record_invalidation(operation, 0, began, "operation", operation_context)
         return receipt
 
@@ -233,14 +221,12 @@ class AIResponseCache(MonitoredCache):
             operation_context: and the same by its older name; the figures have it, too.
 
         Raises:
-            UsageError: The pattern can't be used.
+            UsageError: The pattern can't be used, or is empty: it would match all.
         """
-        began, why = time.perf_counter(), reason or operation_context
-        within = f"*{pattern}*"
-        gone = await super().invalidate_pattern(within, reason=why or None)
-        await self._standby.invalidate(Pattern(self.cache_type, self._pattern(within)))
-        self._record_invalidation(pattern, gone, began, "pattern", why)
-        return gone
+        check_text("a pattern", pattern)
+        if not pattern:
+            raise UsageError("the pattern is empty, and so would match all: say clear() if that is meant")
+        return await super().invalidate_pattern(f"*{pattern}*", reason=reason or operation_context or None)
 
     def _tag(self, operation: str) -> str:
         where = f"{self.namespace}:" if self.namespace else ""

@@ -57,7 +57,8 @@ class MetricsOfPeriod(Sequence[RequestMetric]):
 
     Attributes:
         hours: The length of the period.
-        truncated: Whether it has more records than are read: these are the newest.
+        truncated: Whether it has had more calls than are kept (about 100,000 of an hour) or read
+            (250,000): these are the newest.
         error: Why the server could not be asked, if so.
     """
 

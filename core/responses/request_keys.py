@@ -3,7 +3,7 @@
 A request is what it says: equal fields give equal keys, be they of a `GenerationRequest`, of a dataclass, a
 pydantic model or a Struct of the caller's, or of a dict. Every field counts that is not declared ignored. A
 `temperature` of `1` is one of `1.0`; `temperature`, `top_p`, `max_tokens` and `model` that are `None` are not
-there; of all other fields `None` is a value, and `1`, `1.0`, `True` and `"1"` differ.
+there, nor is `extra`. Of all other fields `None` is a value, and `1`, `1.0`, `True` and `"1"` differ.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _OPTIONAL_IN_MESSAGES = frozenset(("name", "tool_calls", "tool_call_id"))
 _EXTRA = "extra"
 
 _PLAIN = (str, int, float, bytes, list, dict)
+_SCALARS = frozenset((str, int, float, bool, bytes, type(None)))
 
 
 def request_key(request: Any, *, ignore: Iterable[str] = ()) -> str:
@@ -45,12 +46,18 @@ def request_key(request: Any, *, ignore: Iterable[str] = ()) -> str:
     Raises:
         UsageError: It is none of these, says nothing, or a field of it can't be part of a key.
     """
-    if not ignore and type(request) is GenerationRequest and not request.extra and _is_normal(request):
+    if isinstance(ignore, str):
+        raise UsageError(f"ignore names several fields: write [{ignore!r:.80}] for one")
+    ignored = ignore if isinstance(ignore, tuple) else tuple(ignore)
+    if type(request) is GenerationRequest and not request.extra and "messages" not in ignored:
         try:
-            return hashlib.sha256(_encode(request)).hexdigest()
+            if _is_normal(request):
+                named = {name: None for name in ignored if name in _OPTIONAL}
+                counted = msgspec.structs.replace(request, **named) if named else request
+                return hashlib.sha256(_encode_as_is(counted)).hexdigest()
         except Exception:  # noqa: BLE001, S110  told below, with the field's name
             pass
-    return hashlib.sha256(_encode_fields(_normalized(request, ignore))).hexdigest()
+    return hashlib.sha256(_encode_request(_normalized(request, ignored))).hexdigest()
 
 
 def encode_canonically(what: str, fields: Mapping[str, Any]) -> bytes:
@@ -73,8 +80,21 @@ def encode_canonically(what: str, fields: Mapping[str, Any]) -> bytes:
         raise UsageError(f"{what} can't be part of a key: {whole}") from None
 
 
-def _encode_fields(fields: Mapping[str, Any]) -> bytes:
-    return encode_canonically("the request", fields)
+def _encode_request(fields: dict[str, Any]) -> bytes:
+    try:
+        return _encode_as_is({name: _brought(name, value) for name, value in fields.items()})
+    except Exception as error:  # noqa: BLE001  as above
+        encode_canonically("the request", fields)  # raises, with the field's name
+        raise UsageError(f"the request can't be part of a key: {error}") from None
+
+
+def _brought(name: str, value: Any) -> Any:
+    """Bring a field's value to what is the same for equal ones."""
+    if type(value) in _SCALARS:
+        return value
+    if name == "messages" and isinstance(value, list | tuple):
+        return [_normal_message(message) for message in cast("list[Any]", value)]
+    return _plain(value)
 
 
 def _is_normal(request: GenerationRequest) -> bool:
@@ -86,8 +106,8 @@ def _is_normal(request: GenerationRequest) -> bool:
         return False
     if type(messages) is not list:
         return False
-    for message in messages:  # noqa: SIM110  a generator would take twice as long
-        if type(message) is not ChatMessage:
+    for message in messages:
+        if type(message) is not ChatMessage or type(message.content) is not str or message.tool_calls:
             return False
     return True
 
@@ -98,8 +118,6 @@ def _is_float(value: Any) -> bool:
 
 def _normalized(request: Any, ignore: Iterable[str]) -> dict[str, Any]:
     """Bring a request to fields that are the same for equal ones."""
-    if isinstance(ignore, str):
-        raise UsageError(f"ignore names several fields: write [{ignore!r}] for one")
     fields = fields_of(request)
     if fields is None:
         raise UsageError(
@@ -120,16 +138,15 @@ def _normalized(request: Any, ignore: Iterable[str]) -> dict[str, Any]:
     limit = fields.get("max_tokens")
     if isinstance(limit, float) and limit.is_integer():
         fields["max_tokens"] = int(limit)
-    messages = fields.get("messages")
-    if isinstance(messages, list | tuple):
-        fields["messages"] = [_normal_message(message) for message in cast("list[Any]", messages)]
     return fields
 
 
 def _spread_extra(fields: dict[str, Any]) -> None:
     """Put what stands in `extra` beside the other fields."""
-    extra = fields.get(_EXTRA)
-    if not isinstance(extra, Mapping):
+    extra = fields.get(_EXTRA, fields)
+    if extra is None:
+        del fields[_EXTRA]
+    if extra is fields or not isinstance(extra, Mapping):
         return
     further = cast("Mapping[str, Any]", extra)
     del fields[_EXTRA]
@@ -151,17 +168,41 @@ def _as_float(name: str, value: Any) -> Any:
 
 
 def _normal_message(message: Any) -> Any:
-    """Bring a message to fields that are the same for equal ones; msgspec encodes most as they are."""
-    kind = cast("Any", type(message))
-    names: Iterable[str] | None = message if kind is dict else _names_of(kind)
-    if names is None or _OPTIONAL_IN_MESSAGES.isdisjoint(names):
+    """Bring a message to fields that are the same for equal ones; most are encoded so as they are."""
+    if _is_brought(message):
         return message
-    fields = fields_of(message) or {}
+    found = _plain(message)
+    if not isinstance(found, dict):
+        return found
+    fields = cast("dict[str, Any]", found)
     return {
         name: value
         for name, value in fields.items()
         if value is not None or name not in _OPTIONAL_IN_MESSAGES
     }
+
+
+def _is_brought(message: Any) -> bool:
+    """Whether a message is encoded as it is to be."""
+    kind = cast("Any", type(message))
+    if kind is ChatMessage:
+        return type(message.content) is str and not message.tool_calls
+    if kind is dict:
+        return _is_flat(message.items())
+    names = _names_of(kind)
+    if names is None or not dataclasses.is_dataclass(message):
+        return False
+    return _is_flat([(name, getattr(message, name)) for name in names])
+
+
+def _is_flat(fields: Iterable[tuple[str, Any]]) -> bool:
+    """Whether there is nothing in a message's fields that is to be brought to something else."""
+    for name, value in fields:  # no generator: it would take twice as long
+        if type(value) is not str and (
+            type(value) not in _SCALARS or (value is None and name in _OPTIONAL_IN_MESSAGES)
+        ):
+            return False
+    return True
 
 
 def fields_of(value: Any) -> dict[str, Any] | None:
@@ -184,11 +225,28 @@ def _names_of(kind: type[Any]) -> tuple[str, ...] | None:
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
-def _encode_hook(value: Any) -> Any:
-    """What msgspec doesn't know: models, and classes derived from plain ones."""
+def _plain(value: Any) -> Any:
+    """Bring what is nested to dicts of its fields, however its class would have them encoded."""
+    kind = cast("Any", type(value))
+    if kind in _SCALARS:
+        return value
+    if kind is dict:
+        return {name: one if type(one) in _SCALARS else _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        several = cast("list[Any]", value)
+        return [one if type(one) in _SCALARS else _plain(one) for one in several]
     fields = fields_of(value)
-    if fields is not None:
-        return fields
+    if fields is None:
+        return value
+    found = {name: _plain(one) for name, one in fields.items() if one is not msgspec.UNSET}
+    config = kind.__struct_config__ if issubclass(kind, msgspec.Struct) else None
+    if config is not None and config.tag is not None:  # what tells it from others of the same fields
+        found = {config.tag_field: config.tag} | found
+    return list(found.values()) if config is not None and config.array_like else found
+
+
+def _encode_hook(value: Any) -> Any:
+    """What msgspec doesn't know: classes derived from plain ones."""
     kind: Any
     for kind in _PLAIN:
         if isinstance(value, kind):
@@ -196,4 +254,8 @@ def _encode_hook(value: Any) -> Any:
     raise TypeError(f"a {type(value).__qualname__} is no plain value")
 
 
-_encode = msgspec.msgpack.Encoder(enc_hook=_encode_hook, order="sorted").encode
+_encode_as_is = msgspec.msgpack.Encoder(enc_hook=_encode_hook, order="sorted").encode
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    return _encode_as_is(_plain(fields))

@@ -11,6 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -38,6 +39,12 @@ READ_BUCKETS = 24
 #: The longest period, in hours: a year.
 MAX_HOURS = 24 * 366
 
+#: No time and no cost is larger, so that no sum overflows.
+MAX_NUMBER = 1e15
+
+#: The last moment that a record can be of: the end of the year 9999.
+_LAST_SECOND = 253_402_300_799
+
 #: Characters of a request's id, and of a provider's name.
 MAX_TEXT = 256
 
@@ -53,6 +60,16 @@ class _Stored(msgspec.Struct, array_like=True):
     cost_usd: float
     until: float
     """Unix time until which it is kept."""
+
+
+@dataclass
+class _Period:
+    """What is read."""
+
+    since: float
+    until: float
+    truncated: bool = False
+    """Whether there was more of it than was read."""
 
 
 #: What managers without a server keep.
@@ -82,7 +99,10 @@ class RequestMetrics:
         cost_usd: float = 0.0,
         ttl_seconds: float | None = None,
     ) -> bool:
-        """Record one call; say whether it was recorded. A call that is recorded again counts once.
+        """Record one call; say whether it was recorded.
+
+        A call that is recorded again, by one id with one provider, counts once. Of an hour, about the
+        100,000 newest calls of the whole fleet are kept.
 
         Args:
             request_id: The call's id.
@@ -136,32 +156,37 @@ class RequestMetrics:
             raise UsageError(f"hours is a positive number, {MAX_HOURS} at most, not {hours!r}")
         now = time.time()
         since = now - hours * 3600
-        found: dict[str, RequestMetric] = {}
+        found: dict[tuple[str, str], RequestMetric] = {}
+        period = _Period(since, now)
+        source = self._read(period) if self._manager.config.redis.enabled else self._read_local(period)
         read, error = 0, None
-        source = self._read(since, now) if self._manager.config.redis.enabled else self._read_local(since)
         try:
             async for at, stored in source:
                 read += 1
                 if stored.until > now:
-                    found.setdefault(stored.request_id, _metric(at, stored))
+                    found.setdefault((stored.request_id, stored.provider), _metric(at, stored))
                 if read >= MAX_READ:
+                    period.truncated = True
                     break
         except (LinkError, ReplyError) as trouble:
             error = str(trouble)
-        return MetricsOfPeriod(list(found.values()), hours=hours, truncated=read >= MAX_READ, error=error)
+        return MetricsOfPeriod(list(found.values()), hours=hours, truncated=period.truncated, error=error)
 
-    async def _read_local(self, since: float) -> AsyncIterator[tuple[float, _Stored]]:
-        for at, stored in reversed(self._local):
-            if at >= since:
+    async def _read_local(self, period: _Period) -> AsyncIterator[tuple[float, _Stored]]:
+        kept = self._local
+        period.truncated = len(kept) == kept.maxlen and kept[0][0] >= period.since
+        for at, stored in reversed(kept):
+            if at >= period.since:
                 yield at, stored
 
-    async def _read(self, since: float, now: float) -> AsyncIterator[tuple[float, _Stored]]:
-        """Yield the records of a period, newest first.
+    async def _read(self, period: _Period) -> AsyncIterator[tuple[float, _Stored]]:
+        """Yield the records of a period, newest first; note whether a bucket has dropped some of it.
 
         Raises:
             LinkError: The server can't be reached.
             ReplyError: It refuses.
         """
+        since, now = period.since, period.until
         first = f"{int(since * 1000)}-0"
         # The server's clock, which makes the ids, may run ahead of this one's.
         buckets = range(
@@ -173,10 +198,12 @@ class RequestMetrics:
                 [("XREVRANGE", name, "+", first, "COUNT", READ_RECORDS) for name in names]
             )
             for name, reply in zip(names, replies, strict=True):
-                page = reply
+                page, read = reply, 0
                 while True:
                     if isinstance(page, ReplyError):
                         raise page
+                    read += len(page)
+                    period.truncated |= read >= BUCKET_RECORDS  # from there on, the oldest are dropped
                     for record in _records(page):
                         yield record
                     if len(page) < READ_RECORDS:
@@ -195,7 +222,9 @@ def _records(page: Any) -> Iterator[tuple[float, _Stored]]:
             stored = _decode(fields[1])
         except (msgspec.MsgspecError, IndexError, TypeError):
             continue
-        yield int(name.split(b"-")[0]) / 1000, stored
+        at = int(name.split(b"-")[0]) / 1000
+        if at <= _LAST_SECOND and _is_number(stored.response_time_ms) and _is_number(stored.cost_usd):
+            yield at, stored
 
 
 def _metric(at: float, stored: _Stored) -> RequestMetric:
@@ -220,6 +249,18 @@ def _check_name(what: str, text: str) -> None:
 
 def _check_number(what: str, value: float) -> float:
     number = not isinstance(value, bool) and isinstance(value, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
-    if not number or not 0 <= value < math.inf:
-        raise UsageError(f"{what} is a number from 0, not {value!r:.40}")
+    if not number or not _is_number(value):
+        raise UsageError(f"{what} is a number from 0 to {MAX_NUMBER:g}, not {_shown(value)}")
     return float(value)
+
+
+def _is_number(value: float) -> bool:
+    """Whether a number can be a time or a cost."""
+    return 0 <= value <= MAX_NUMBER
+
+
+def _shown(value: Any) -> str:
+    """A value in a message; of an integer with more digits than Python writes, its size."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return f"{value!r:.40}"

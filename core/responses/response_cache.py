@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast, get_origin, overload
+from types import TracebackType, UnionType
+from typing import Annotated, Any, Generic, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
 from stoker.core.aliases import LifeAliases, RequestAliases
+from stoker.core.counters import TypeCounters
 from stoker.core.entries.codec import check_decodable
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import glob_escape
@@ -31,7 +32,8 @@ from stoker.core.responses.stored import (
     tags_of,
     whole_content,
 )
-from stoker.core.responses.streaming import Streaming
+from stoker.core.responses.streaming import MAX_READINGS, Streaming
+from stoker.core.responses.streams import StreamTooLargeError
 from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.policy import check_ttl
 
@@ -108,10 +110,10 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         self._view = self.manager.cache(cache_type, namespace=namespace)
         self._policy = self.manager.policy(cache_type)
         self._ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        self._response_class = _class_of(response_type)
+        self._response_classes = _classes_of(response_type)
         self._stored_type: Any = Stored[response_type, chunk_type]
         check_decodable(self._stored_type)
-        joins = issubclass(self._response_class, GenerationResponse)
+        joins = any(issubclass(one, GenerationResponse) for one in self._response_classes)
         self._assemble = assemble or (join_texts if joins else _cannot_assemble)
         self._split = split or whole_content
         self._load = self._make_load()
@@ -154,8 +156,8 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         return request_key(request, ignore=self._ignore)
 
     def tags(self, response: R, request: Any) -> list[str]:
-        """Return the tags of an answer: those of its model and its provider."""
-        return tags_of(self.cache_type, describe(request, response, self._policy.ttl))
+        """Return the tags of an answer: of its model, of the one that was asked for, and of its provider."""
+        return tags_of(self.cache_type, describe(request, response, self._policy.ttl), request)
 
     # No `async def`: a miss leaves its mark where it is called; see `marks`.
     def get_cached_response(self, request: Any) -> Coroutine[Any, Any, R | None]:
@@ -197,7 +199,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         """
         key = self.key(request)
         stored = self._stored(request, response, self._seconds(ttl_seconds))
-        tags = tags_of(self.cache_type, stored.metadata)
+        tags = tags_of(self.cache_type, stored.metadata, request)
         return self._view.set(key, stored, ttl=ttl_seconds, tags=tags)
 
     async def get_or_generate(
@@ -225,8 +227,14 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         needed = self._needed(self.key(request), self._load, (request, generate, seconds), ttl_seconds)
         self.manager.access.append((self.cache_type, needed.key, None))
         counters = self.manager.counters.of(self.cache_type)
-        reading = await self.manager.serving.read(needed, self._policy, counters)
-        return self._response_of(reading.value)
+        for _ in range(MAX_READINGS):
+            try:
+                reading = await self.manager.serving.read(needed, self._policy, counters)
+            except StreamTooLargeError:  # what it waited for came as a stream, for others
+                counters = TypeCounters()  # it is one read all the same
+                continue
+            return self._response_of(reading.value)
+        return await generate(request)
 
     def get_or_stream(
         self,
@@ -260,10 +268,13 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         needed = self._needed(
             self.key(request), self._streaming.load, (request, generate, metadata), ttl_seconds
         )
-        return self._streaming.read(needed, tags_of(self.cache_type, metadata), self._chunks_of)
+        return self._streaming.read(needed, tags_of(self.cache_type, metadata, request), self._chunks_of)
 
     def _needed(self, key: str, load: Any, args: tuple[Any, ...], ttl: float | None) -> Load:
-        spec = Loader(f"{self.cache_type} responses", load, self.cache_type, self._tags, ttl)
+        def tags(stored: Stored[R, Any]) -> list[str]:
+            return tags_of(self.cache_type, stored.metadata, args[0])
+
+        spec = Loader(f"{self.cache_type} responses", load, self.cache_type, tags, ttl)
         return Load(self.cache_type, self._view.key(key), load, args, {}, spec)
 
     def _make_load(self) -> Any:
@@ -273,16 +284,14 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         load.__annotations__["return"] = self._stored_type
         return load
 
-    def _tags(self, stored: Stored[R, Any]) -> list[str]:
-        return tags_of(self.cache_type, stored.metadata)
-
     def _seconds(self, ttl_seconds: float | None) -> float:
         return self._policy.ttl if ttl_seconds is None else check_ttl(ttl_seconds)
 
     def _stored(self, request: Any, response: R, seconds: float) -> Stored[R, Any]:
-        if not isinstance(response, self._response_class):
+        if not isinstance(response, self._response_classes):
+            names = " | ".join(one.__qualname__ for one in self._response_classes)
             raise UsageError(
-                f"this cache is of {self._response_class.__qualname__}, and the response is a "
+                f"this cache is of {names}, and the response is a "
                 f"{type(response).__qualname__}: make it with ResponseCache(response_type=…)"
             )
         return Stored(describe(request, response, seconds), response)
@@ -307,7 +316,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         return await self.manager.invalidate_pattern(self.cache_type, beginning + pattern)
 
     async def invalidate_model(self, model: str) -> Receipt:
-        """Invalidate all answers of a model, with one command whatever their number."""
+        """Invalidate all answers of a model, and those it was asked for, with one command."""
         return await self.manager.invalidate_tags(tag_of(self.cache_type, "model", model))
 
     async def invalidate_provider(self, provider: str) -> Receipt:
@@ -351,10 +360,14 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         return await self.metrics.of_period(hours)
 
 
-def _class_of(response_type: Any) -> type:
-    """The class that responses are instances of: `dict` for `dict[str, Any]`."""
+def _classes_of(response_type: Any) -> tuple[type, ...]:
+    """The classes that responses are instances of: `dict` for `dict[str, Any]`; of a union, all."""
     found = get_origin(response_type) or response_type
-    return found if isinstance(found, type) else object
+    if found is Union or found is UnionType:
+        return tuple(dict.fromkeys(one for part in get_args(response_type) for one in _classes_of(part)))
+    if found is Annotated:
+        return _classes_of(get_args(response_type)[0])
+    return (found,) if isinstance(found, type) else (object,)
 
 
 def _cannot_assemble(_chunks: list[Any], _metadata: ResponseMetadata) -> Any:

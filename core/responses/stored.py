@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 from uuid import UUID
 
@@ -47,10 +48,16 @@ def describe(request: Any, response: Any, ttl_seconds: float, **known: str) -> R
 
 def _said(source: Any, name: str) -> str:
     """A field of a response or request that is a name or an id, as text; empty where there is none."""
-    value = _field(source, name)
+    return _text_of(_field(source, name))
+
+
+def _text_of(value: Any) -> str:
+    """A name or an id as plain text: of an enum's member its value, whatever the member is called."""
+    if isinstance(value, Enum):
+        value = value.value
     if isinstance(value, int | UUID) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, str) else ""
+    return str.__str__(value) if isinstance(value, str) else ""
 
 
 def _field(source: Any, name: str) -> Any:
@@ -63,7 +70,13 @@ def tag_of(cache_type: str, kind: str, name: str) -> str:
     """Return the tag of all responses of a model or provider: `llm_response:model:gpt-4o`.
 
     A name too long for a tag is there by its digest.
+
+    Raises:
+        UsageError: It is no name.
     """
+    given, name = name, _text_of(name)
+    if not name:
+        raise UsageError(f"a {kind} is named by a text, not by {given!r:.80}")
     tag = f"{cache_type}:{kind}:{name}"
     if len(tag.encode("utf-8", "surrogatepass")) <= MAX_TAG_BYTES and name.isprintable():
         return tag
@@ -71,9 +84,10 @@ def tag_of(cache_type: str, kind: str, name: str) -> str:
     return f"{cache_type}:{kind}:sha256:{digest}"
 
 
-def tags_of(cache_type: str, metadata: ResponseMetadata) -> list[str]:
-    """Return the tags of a response: its model's, and its provider's."""
-    named = (("model", metadata.model), ("provider", metadata.provider_used))
+def tags_of(cache_type: str, metadata: ResponseMetadata, request: Any = None) -> list[str]:
+    """Return the tags of a response: its model's, the asked one's where it differs, and its provider's."""
+    models = dict.fromkeys((metadata.model, _said(request, "model")))
+    named = [*(("model", model) for model in models), ("provider", metadata.provider_used)]
     return [tag_of(cache_type, kind, name) for kind, name in named if name]
 
 

@@ -5,21 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
+from stoker.core.counters import TypeCounters
 from stoker.core.entries.entry import encode_tags
 from stoker.core.errors import UsageError
 from stoker.core.loading.loads import Load, flight_here
-from stoker.core.loading.serving import Reading
 from stoker.core.manager import CacheManager
 from stoker.core.responses.models import ResponseMetadata
 from stoker.core.responses.stored import Stored
-from stoker.core.responses.streams import Stream, StreamTooLargeError
+from stoker.core.responses.streams import Reader, Stream, StreamTooLargeError, close_source
+
+#: A reader that is told so often that what it waited for is too large asks the model for itself.
+MAX_READINGS = 5
+
+
+class _AskAgainError(Exception):
+    """What a reader waited for is no answer to it."""
+
+
+class _NothingGivenError(Exception):
+    """A stream broke off before its first chunk."""
+
+
+_Place: TypeAlias = tuple[Stream[Any], Reader]
+"""A stream, and a place among its readers."""
 
 
 class Streaming:
@@ -40,6 +55,8 @@ class Streaming:
         self._cache_type = cache_type
         self._policy = manager.policy(cache_type)
         self._live: dict[str, Stream[Any]] = {}
+        self._waiting: dict[str, dict[Stream[Any], asyncio.Future[_Place]]] = {}
+        """By key and their own streams, which may never begin: those who would follow another one."""
         self.load = self._make_load(stored_type)
 
     def _make_load(self, stored_type: Any) -> Any:
@@ -58,6 +75,9 @@ class Streaming:
         stream.flight = flight = flight_here()
         key = flight.key if flight is not None else ""
         self._live[key] = stream
+        for own, begins in self._waiting.get(key, {}).items():
+            if own is not stream and not begins.done():
+                begins.set_result((stream, stream.join()))  # from its first chunk on, however fast they come
         try:
             chunks = await stream.run(source)
         finally:
@@ -80,28 +100,108 @@ class Streaming:
         Raises:
             Exception: Whatever the source raises.
         """
-        counters = self._manager.counters.of(self._cache_type)
+        counters, encoded = self._manager.counters.of(self._cache_type), encode_tags(tags)
         self._manager.access.append((self._cache_type, needed.key, None))
-        live = self._live.get(needed.key)
-        if live is not None and await self._may_follow(live, needed.key, encode_tags(tags)):
-            counters.misses += 1
-            counters.loads_joined += 1
-            with live.joined() as reader:
-                async with contextlib.aclosing(live.read(reader)) as chunks:
+        uncounted: TypeCounters | None = None
+        for _ in range(MAX_READINGS):
+            live = self._live.get(needed.key)
+            if live is not None and await self._may_follow(live, needed.key, encoded) and live.is_whole:
+                if uncounted is None:
+                    counters.misses += 1
+                    counters.loads_joined += 1
+                with live.joined() as reader:
+                    async with contextlib.aclosing(live.read(reader)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                return
+            again = False
+            try:
+                asking = self._ask(needed, encoded, uncounted or counters, chunks_of)
+                async with contextlib.aclosing(asking) as chunks:
                     async for chunk in chunks:
                         yield chunk
-            return
+            except _AskAgainError:
+                again = True
+            if not again:
+                return
+            uncounted = uncounted or TypeCounters()
+        request, generate = needed.args[:2]
+        async with contextlib.aclosing(_each(await _source(generate, request))) as chunks:
+            async for chunk in chunks:  # nobody will have it stored
+                yield chunk
+
+    async def _ask(
+        self,
+        needed: Load,
+        tags: tuple[bytes, ...],
+        counters: TypeCounters,
+        chunks_of: Callable[[Any], Iterable[Any]],
+    ) -> AsyncGenerator[Any]:
+        """Yield what is stored, or what the stream gives that begins, for this reader or for another.
+
+        Raises:
+            _AskAgainError: Nothing was given: another's stream was too large to be had, or is of no use here.
+            Exception: Whatever the source raises.
+        """
         stream = Stream[Any](self._policy.max_entry)
-        needed = replace(needed, args=(*needed.args, stream))
-        reading = asyncio.create_task(self._manager.serving.read(needed, self._policy, counters))
+        own = replace(needed, args=(*needed.args, stream))
+        reading = asyncio.create_task(self._manager.serving.read(own, self._policy, counters))
         reading.add_done_callback(_look_at_its_error)
         try:
-            async with contextlib.aclosing(_chunks(stream, reading, needed, chunks_of)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            await asyncio.wait([reading])  # it is stored, if it could be
+            with self._told_of_others(needed.key, stream) as another, stream.joined() as reader:
+                found = await self._choose((stream, reader), reading, another, needed.key, tags)
+                if found is not None:
+                    with contextlib.suppress(_NothingGivenError):
+                        async with contextlib.aclosing(_pass_on(*found)) as chunks:
+                            async for chunk in chunks:
+                                yield chunk
+                        await asyncio.wait([reading])  # it is stored, if it could be
+                        return
+                elif not reading.done():
+                    raise _AskAgainError
+            # Nothing was given: the answer is what the reading says, be it an error or something older.
+            try:
+                stored = (await reading).value
+            except StreamTooLargeError:
+                raise _AskAgainError from None
         finally:
             reading.cancel()  # the load itself goes on
+        for chunk in chunks_of(stored):
+            yield chunk
+
+    async def _choose(
+        self,
+        own: _Place,
+        reading: asyncio.Task[Any],
+        another: asyncio.Future[_Place],
+        key: str,
+        tags: tuple[bytes, ...],
+    ) -> _Place | None:
+        """Wait for what comes first; return the stream to read, and None where it is none."""
+        waiting: set[asyncio.Future[Any]] = {reading, own[0].begun, another}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if own[0].begun.done():
+            return own
+        if reading.done() or not another.done():
+            return None
+        other = another.result()
+        return other if await self._may_follow(other[0], key, tags) else None
+
+    @contextlib.contextmanager
+    def _told_of_others(self, key: str, own: Stream[Any]) -> Generator[asyncio.Future[_Place]]:
+        """Give what is done once another stream of a key begins in this process, and a place in it."""
+        begins = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(key, {})
+        waiting[own] = begins
+        try:
+            yield begins
+        finally:
+            del waiting[own]
+            if not waiting and self._waiting.get(key) is waiting:
+                del self._waiting[key]
+            if begins.done() and not begins.cancelled():
+                stream, reader = begins.result()
+                stream.leave(reader)
 
     async def _may_follow(self, stream: Stream[Any], key: str, tags: tuple[bytes, ...]) -> bool:
         """Whether a stream under way may serve who asks now: as a load is joined, but before it has ended."""
@@ -109,43 +209,37 @@ class Streaming:
         if not await log.catch_up():
             return False
         view, flight = flights.view(), stream.flight
-        if flight is None or not stream.is_whole or flights.find(self._cache_type, key, view) is not flight:
+        if flight is None or flights.find(self._cache_type, key, view) is not flight:
             return False
         return flight.known >= view.known or not log.killer(self._cache_type, key, tags, flight.born)
 
 
-async def _chunks(
-    stream: Stream[Any],
-    reading: asyncio.Task[Reading[Any]],
-    needed: Load,
-    chunks_of: Callable[[Any], Iterable[Any]],
-) -> AsyncGenerator[Any]:
-    """Yield what a stream gives if it begins, or what its reading has found that needed none."""
-    with stream.joined() as reader:
-        waiting: set[asyncio.Future[Any]] = {reading, stream.begun}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if stream.begun.done():
-            given = False
-            try:
-                async with contextlib.aclosing(stream.read(reader)) as chunks:
-                    async for chunk in chunks:
-                        given = True
-                        yield chunk
-            except Exception:  # models raise what they like; nobody has heard of it unless chunks were given
-                if given:
-                    raise
-            else:
-                return
-    # Nothing was given: the answer is what the reading says, be it an error or something older.
+async def _pass_on(stream: Stream[Any], reader: Reader) -> AsyncGenerator[Any]:
+    """Yield the chunks of a stream.
+
+    Raises:
+        _NothingGivenError: It broke off before the first.
+        Exception: Whatever it broke off with later.
+    """
+    given = False
     try:
-        stored = (await reading).value
-    except StreamTooLargeError:
-        request, generate = needed.args[:2]
-        async for chunk in await _source(generate, request):  # nobody will have it stored
+        async with contextlib.aclosing(stream.read(reader)) as chunks:
+            async for chunk in chunks:
+                given = True
+                yield chunk
+    except Exception:  # models raise what they like
+        if given:
+            raise
+        raise _NothingGivenError from None
+
+
+async def _each(source: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    """Yield the chunks of a source, and let it clean up when its reader leaves."""
+    try:
+        async for chunk in source:
             yield chunk
-        return
-    for chunk in chunks_of(stored):
-        yield chunk
+    finally:
+        await close_source(source)
 
 
 async def _source(generate: Callable[[Any], Any], request: Any) -> AsyncIterator[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +14,21 @@ from stoker.core.entries.weight import weigh
 from stoker.core.errors import StokerError
 from stoker.core.loading.flights import Flight, LoadCancelledError
 
+logger = logging.getLogger(__name__)
+
 C = TypeVar("C")
 
 
+#: A stream that can't be stored goes at the pace of its slowest reader. One that takes nothing for so many
+#: seconds, while all others wait, is let go.
+STALLED_SECONDS = 10.0
+
+#: What needs no copy: nobody can change it.
+_UNCHANGING = frozenset((str, bytes, int, float, bool, type(None)))
+
+
 class StreamTooLargeError(StokerError):
-    """The stream is larger than the type's `max_entry`, and nobody reads it any more."""
+    """The stream is larger than the type's `max_entry`, and nobody reads it any more, or one too slowly."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,13 +37,15 @@ class Reader:
 
     at: int
     """The number of the chunk that it reads next."""
+    let_go: bool = False
+    """It took nothing for so long that the others went on without it."""
 
 
 class Stream(Generic[C]):
     """The chunks of a stream, kept from the first one on for whoever comes later.
 
     Once they are more than `max_bytes`, the stream can't be stored: then it has no further readers, and what
-    all of them have read is let go, at the pace of the slowest.
+    all of them have read is let go, at the pace of the slowest that reads at all; see `STALLED_SECONDS`.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -81,33 +95,48 @@ class Stream(Generic[C]):
         finally:
             self._ended = True
             self._move()
-            await _close(source)
+            await close_source(source)
         return self._chunks if self.is_whole else None
+
+    def join(self) -> Reader:
+        """Become a reader: nothing is let go before it was read, until the reader leaves."""
+        reader = Reader(0)
+        self._readers.add(reader)
+        return reader
+
+    def leave(self, reader: Reader) -> None:
+        """Be a reader no longer."""
+        self._readers.discard(reader)
+        self._move()
 
     @contextmanager
     def joined(self) -> Generator[Reader]:
-        """Be a reader: nothing is let go before it was read."""
-        reader = Reader(0)
-        self._readers.add(reader)
+        """Be a reader meanwhile."""
+        reader = self.join()
         try:
             yield reader
         finally:
-            self._readers.discard(reader)
-            self._move()
+            self.leave(reader)
 
     async def read(self, reader: Reader) -> AsyncGenerator[C]:
-        """Yield the chunks from the first one on, as they come.
+        """Yield the chunks from the first one on, as they come; of what can be changed, a copy.
 
         Raises:
+            StreamTooLargeError: The reader took nothing for too long, and the others went on.
             Exception: What the source raised, after the chunks that it had given.
         """
         while True:
-            while reader.at - self._dropped < len(self._chunks):
+            while not reader.let_go and reader.at - self._dropped < len(self._chunks):
                 chunk = self._chunks[reader.at - self._dropped]
                 reader.at += 1
                 if not self.is_whole:
                     self._move()
-                yield chunk
+                yield _own(chunk)
+            if reader.let_go:
+                raise StreamTooLargeError(
+                    f"a stream of over {self._max_bytes} bytes went on without a reader that took nothing "
+                    f"for {STALLED_SECONDS:g} s: read faster, or raise the type's max_entry"
+                )
             if self._ended:
                 break
             await self._wait()
@@ -117,14 +146,25 @@ class Stream(Generic[C]):
     async def _let_go(self) -> None:
         """Wait until all readers have read what is kept, and forget it."""
         newest = self._dropped + len(self._chunks)
-        while any(reader.at < newest for reader in self._readers):
-            await self._wait()
+        while behind := {reader for reader in self._readers if reader.at < newest}:
+            try:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await self._wait()
+            except TimeoutError:
+                if len(behind) < len(self._readers):  # there are others, who have read all
+                    self._go_on_without(behind)
         if not self._readers:
             raise StreamTooLargeError(
                 f"a stream has over {self._max_bytes} bytes, and nobody reads it: raise the type's max_entry"
             )
         self._chunks.clear()
         self._dropped = newest
+
+    def _go_on_without(self, readers: set[Reader]) -> None:
+        for reader in readers:
+            reader.let_go = True
+        self._readers -= readers
+        self._move()
 
     async def _wait(self) -> None:
         """Wait until a chunk came or was read, or the stream ended."""
@@ -137,8 +177,22 @@ class Stream(Generic[C]):
             self._moved.set_result(None)
 
 
-async def _close(source: Any) -> None:
+async def close_source(source: Any) -> None:
     """Let an async generator that was not read to its end clean up now, and not when it is collected."""
     close = getattr(source, "aclose", None)
-    if close is not None:
+    if close is None:
+        return
+    try:
         await close()
+    except Exception as error:  # noqa: BLE001  clients raise what they like; of the stream it says nothing
+        logger.debug("action=stream_not_closed reason=%r", error, extra={"action": "stream_not_closed"})
+
+
+def _own(chunk: Any) -> Any:
+    """A chunk that its reader may change: others get theirs as it came."""
+    if type(chunk) in _UNCHANGING:
+        return chunk
+    try:
+        return copy.deepcopy(chunk)
+    except Exception:  # noqa: BLE001  what can't be copied is for its readers to leave alone
+        return chunk

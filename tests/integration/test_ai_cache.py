@@ -145,6 +145,8 @@ def test_arguments_have_the_older_names() -> None:
         ({"default_ttl": 0}, "default_ttl"),
         ({"memory_cache_size": 0}, "memory"),
         ({"text_hash_threshold": -1}, "text_hash_threshold"),
+        ({"text_hash_threshold": "1000"}, "text_hash_threshold is a number from 0, not '1000'"),
+        ({"text_hash_threshold": None}, "text_hash_threshold"),
         ({"text_size_tiers": {"small": 0}}, "text_size_tiers: 'small'"),
         ({"operation_ttls": {"qa": -1}}, "a TTL"),
         ({"operation_ttls": {"two words": 1}}, "operation is a name"),
@@ -166,6 +168,8 @@ async def test_bad_calls_are_refused_by_name(redis_server: RedisServer, prefix: 
             await cache.cache_response(TEXT, "qa", {}, None)
         with pytest.raises(UsageError, match="operation is a name"):
             await cache.invalidate_by_operation("*")
+        with pytest.raises(UsageError, match="the pattern is empty"):
+            await cache.invalidate_pattern("")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoker.core.loading.flights import LoadCancelledError
+from stoker.core.responses import streams
 from stoker.core.responses.streams import Stream, StreamTooLargeError
 
 LARGE = 2**30
@@ -150,3 +151,76 @@ async def test_what_has_no_end_to_clean_up_is_a_source_too() -> None:
             return self.left
 
     assert await Stream[int](LARGE).run(Numbers()) == [2, 1, 0]
+
+
+async def test_a_reader_that_takes_nothing_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "STALLED_SECONDS", 0.02)
+    stream = Stream[str](100)
+    chunks = ["x" * 200] * 20
+    with stream.joined() as stalled:
+        reading = stream.read(stalled)
+        running = asyncio.create_task(stream.run(source(chunks)))
+        assert await anext(reading) == chunks[0]
+        assert await read(stream) == chunks, "who reads has them all"
+        assert await running is None
+        with pytest.raises(StreamTooLargeError, match="took nothing"):
+            await anext(reading)
+
+
+async def test_a_reader_that_is_alone_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "STALLED_SECONDS", 0.0)
+    stream = Stream[str](100)
+    chunks = ["x" * 200] * 3
+    running = asyncio.create_task(stream.run(source(chunks)))
+    with stream.joined() as reader:
+        found: list[str] = []
+        async for chunk in stream.read(reader):
+            found.append(chunk)
+            for _ in range(50):
+                await asyncio.sleep(0)
+    assert found == chunks
+    assert await running is None
+
+
+async def test_what_a_reader_does_to_a_chunk_is_its_own_business() -> None:
+    stream = Stream[dict[str, int]](LARGE)
+    running = asyncio.create_task(stream.run(source([{"n": 1}, {"n": 2}])))
+    with stream.joined() as reader:
+        async for chunk in stream.read(reader):
+            chunk["n"] = -1
+    assert await running == [{"n": 1}, {"n": 2}]
+    assert await read(stream) == [{"n": 1}, {"n": 2}]
+
+
+async def test_what_cannot_be_copied_is_passed_on_as_it_is() -> None:
+    class Handle:
+        def __deepcopy__(self, memo: object) -> Handle:
+            raise TypeError("a handle")
+
+    handle = Handle()
+    stream = Stream[Handle](LARGE)
+    running = asyncio.create_task(stream.run(source([handle])))
+    assert await read(stream) == [handle]
+    assert await running == [handle]
+
+
+async def test_a_source_that_fails_to_close_has_given_all_the_same() -> None:
+    class Numbers:
+        def __init__(self) -> None:
+            self.left = 2
+
+        def __aiter__(self) -> AsyncIterator[int]:
+            return self
+
+        async def __anext__(self) -> int:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+        async def aclose(self) -> None:
+            raise RuntimeError("the connection is closed already")
+
+    assert await Stream[int](LARGE).run(Numbers()) == [1, 0]
