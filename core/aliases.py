@@ -16,38 +16,60 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from stoker.core.loading.conditional import NotModified
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class _Living(Protocol):
-    def connect(self) -> Coroutine[Any, Any, bool]: ...
+class _Connecting(Protocol[T_co]):
+    def connect(self) -> T_co: ...
 
-    def close(self, timeout: float = 5.0) -> Coroutine[Any, Any, None]: ...
 
+class _Closing(Protocol[T_co]):
+    def close(self, timeout: float = 5.0) -> T_co: ...
+
+
+class _Reached(Protocol):
     @property
     def client(self) -> Any: ...
 
 
-class LifeAliases:
-    """Other names of connecting and closing, and of the raw client."""
+class _LifeNames:
+    """Other names of connecting and closing."""
 
-    def initialize(self: _Living) -> Coroutine[Any, Any, bool]:
+    def initialize(self: _Connecting[T]) -> T:
         """`connect`."""
         return self.connect()
 
-    def disconnect(self: _Living, timeout: float = 5.0) -> Coroutine[Any, Any, None]:
+    def disconnect(self: _Closing[T], timeout: float = 5.0) -> T:
         """`close`."""
         return self.close(timeout)
 
+
+class LifeAliases(_LifeNames):
+    """Other names of connecting and closing, and of the raw client."""
+
     @property
-    def redis(self: _Living) -> Any:
+    def redis(self: _Reached) -> Any:
         """`client`."""
         return self.client
+
+
+class _Aging(Protocol[T_co]):
+    def ttl(self, cache_type: str, key: str) -> T_co: ...
+
+
+class _ManagerNames:
+    """Other names of what a manager does, with `await` or without."""
+
+    def get_ttl(self: _Aging[T], cache_type: str, key: str) -> T:
+        """`ttl`."""
+        return self.ttl(cache_type, key)
 
 
 class _Managing(Protocol):
@@ -61,10 +83,8 @@ class _Managing(Protocol):
         **kwargs: P.kwargs,
     ) -> Coroutine[Any, Any, R]: ...
 
-    def ttl(self, cache_type: str, key: str) -> Coroutine[Any, Any, float | None]: ...
 
-
-class ManagerAliases:
+class ManagerAliases(_ManagerNames):
     """Other names of what a manager does."""
 
     def get_or_set(
@@ -79,31 +99,69 @@ class ManagerAliases:
         """`get_or_load`."""
         return self.get_or_load(cache_type, key, load, *args, **kwargs)
 
-    def get_ttl(self: _Managing, cache_type: str, key: str) -> Coroutine[Any, Any, float | None]:
-        """`ttl`."""
-        return self.ttl(cache_type, key)
+
+class _SyncManaging(Protocol):
+    def get_or_load(
+        self, cache_type: str, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any: ...
 
 
-class _Keyed(Protocol):
-    def ttl(self, key: str) -> Coroutine[Any, Any, float | None]: ...
+class SyncManagerAliases(_LifeNames, _ManagerNames):
+    """Other names of what a manager does for callers without an event loop."""
 
-    def clear(self) -> Coroutine[Any, Any, bool]: ...
+    @overload
+    def get_or_set(
+        self: _SyncManaging,
+        cache_type: str,
+        key: str,
+        load: Callable[P, Awaitable[R | NotModified]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
 
+    @overload
+    def get_or_set(
+        self: _SyncManaging,
+        cache_type: str,
+        key: str,
+        load: Callable[P, R | NotModified],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+    def get_or_set(
+        self: _SyncManaging, cache_type: str, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """`get_or_load`."""
+        return self.get_or_load(cache_type, key, load, *args, **kwargs)
+
+
+class _Expiring(Protocol[T_co]):
+    def ttl(self, key: str) -> T_co: ...
+
+
+class _Clearing(Protocol[T_co]):
+    def clear(self) -> T_co: ...
+
+
+class _Hashing(Protocol):
     def hash_key(self, data: Any) -> str: ...
 
 
 class KeyedAliases:
-    """Other names of what any cache by key alone does."""
+    """Other names of what any cache by key alone does, with `await` or without."""
 
-    def get_ttl(self: _Keyed, key: str) -> Coroutine[Any, Any, float | None]:
+    def get_ttl(self: _Expiring[T], key: str) -> T:
         """`ttl`."""
         return self.ttl(key)
 
-    def clear_namespace(self: _Keyed) -> Coroutine[Any, Any, bool]:
+    def clear_namespace(self: _Clearing[T]) -> T:
         """`clear`."""
         return self.clear()
 
-    def _hash_key(self: _Keyed, data: Any) -> str:
+    def _hash_key(self: _Hashing, data: Any) -> str:
         """`hash_key`."""
         return self.hash_key(data)
 
@@ -125,6 +183,35 @@ class ViewAliases:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Coroutine[Any, Any, R]:
+        """`get_or_load`."""
+        return self.get_or_load(key, load, *args, **kwargs)
+
+
+class _SyncViewing(Protocol):
+    def get_or_load(self, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class SyncViewAliases(KeyedAliases):
+    """Other names of what a view does for callers without an event loop."""
+
+    @overload
+    def get_or_set(
+        self: _SyncViewing,
+        key: str,
+        load: Callable[P, Awaitable[R | NotModified]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+
+    @overload
+    def get_or_set(
+        self: _SyncViewing, key: str, load: Callable[P, R | NotModified], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    def get_or_set(
+        self: _SyncViewing, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
         """`get_or_load`."""
         return self.get_or_load(key, load, *args, **kwargs)
 

@@ -12,6 +12,9 @@ import sys
 from pathlib import PurePath
 from typing import Any
 
+#: What is in the name of what a function made.
+LOCAL = "<locals>"
+
 #: A longer name is cut off, and ends in a digest of the whole.
 MAX_NAME = 120
 

@@ -8,14 +8,13 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from stoker.core.aliases import KeyedAliases
 from stoker.core.decorators.arguments import hash_key
+from stoker.core.entries.codec import MISSING
 from stoker.core.metrics.stats import CacheStats
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 D = TypeVar("D")
-
-_NOTHING: Any = object()
 
 
 class CacheInterface(KeyedAliases, ABC):
@@ -102,8 +101,8 @@ class CacheInterface(KeyedAliases, ABC):
 
     async def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
         """Return the values of the keys that have one."""
-        found = {key: await self.get(key, _NOTHING, into=into) for key in dict.fromkeys(keys)}
-        return {key: value for key, value in found.items() if value is not _NOTHING}
+        found = {key: await self.get(key, MISSING, into=into) for key in dict.fromkeys(keys)}
+        return {key: value for key, value in found.items() if value is not MISSING}
 
     async def set_many(
         self, values: Mapping[str, Any], ttl: float | None = None, *, tags: Iterable[str] = ()
@@ -146,8 +145,8 @@ class CacheInterface(KeyedAliases, ABC):
         Raises:
             Exception: Whatever the loader raises.
         """
-        value = await self.get(key, _NOTHING)
-        if value is _NOTHING:
+        value = await self.get(key, MISSING)
+        if value is MISSING:
             value = await load(*args, **kwargs)
             await self.set(key, value)
         found: R = value

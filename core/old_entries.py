@@ -28,7 +28,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast
 
-from stoker.core.entries.codec import decode_payload
+from stoker.core.entries.codec import MISSING, decode_payload
 from stoker.core.entries.entry import encode_tags, make_flags
 from stoker.core.errors import EntryError, LinkError, UsageError
 from stoker.core.keys import check_key, check_text
@@ -49,7 +49,6 @@ R = TypeVar("R")
 Decode = Literal["json", "zlib", "text", "bytes"] | Callable[[bytes], Any]
 
 _JSON = make_flags("json", "none", is_none=False)
-_NOTHING: Any = object()
 
 
 class OldEntry(NamedTuple):
@@ -204,8 +203,8 @@ class OldEntries:
         Raises:
             UsageError: The key can't be used, or has no name.
         """
-        value = await self._manager.get(cache_type, key, _NOTHING, into=into)
-        if value is not _NOTHING:
+        value = await self._manager.get(cache_type, key, MISSING, into=into)
+        if value is not MISSING:
             return value
         found = None if self.over else await self.take(cache_type, key, name=name, into=into, tags=tags)
         if found is None:

@@ -31,6 +31,17 @@ D = TypeVar("D")
 SEPARATOR = ":"
 
 
+def check_namespace(namespace: str) -> None:
+    """Refuse what can't begin the keys of a view.
+
+    Raises:
+        UsageError: It is no text, or has a colon.
+    """
+    check_text("a namespace", namespace)
+    if SEPARATOR in namespace:
+        raise UsageError(f"{shown(namespace)} can't be a namespace: {SEPARATOR!r} ends it")
+
+
 class Cache(ViewAliases, CacheInterface):
     """A view on one cache type of a manager; `CacheManager.cache` makes it.
 
@@ -45,9 +56,7 @@ class Cache(ViewAliases, CacheInterface):
 
     def __init__(self, manager: CacheManager, cache_type: str, namespace: str = "") -> None:
         manager.policy(cache_type)
-        check_text("a namespace", namespace)
-        if SEPARATOR in namespace:
-            raise UsageError(f"{shown(namespace)} can't be a namespace: {SEPARATOR!r} ends it")
+        check_namespace(namespace)
         self.manager = manager
         self.cache_type = cache_type
         self.namespace = namespace

@@ -15,7 +15,6 @@ from stoker.core.loading.loads import Load
 from stoker.core.log.fleet_log import Receipt
 from stoker.core.log.scopes import Key
 from stoker.core.manager import CacheManager
-from stoker.core.recipe import Recipe
 from stoker.core.tagging import Tagging
 from stoker.core.view import Cache
 
@@ -72,7 +71,7 @@ class ManagerAnswering:
 
     async def read(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: D102
         spec, manager = self._spec, self.manager
-        manager.access.append((spec.cache_type, key, Recipe.of(spec.name, args, kwargs)))
+        manager.access.append((spec.cache_type, key, spec.recipe(args, kwargs)))
         needed = Load(spec.cache_type, key, spec.function, args, kwargs, spec)
         return (await manager.serving.read(needed, self._policy, self._counters)).value
 

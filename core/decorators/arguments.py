@@ -3,8 +3,9 @@
 Different arguments never share a digest, and equal ones always do: by type and by how the value is written.
 `1`, `1.0`, `True` and `"1"` differ, as do list and tuple, `Decimal("1.0")` and `Decimal("1.00")`, and one
 instant in two time zones; sets and dicts don't depend on their order; NaN equals itself. An object of a class
-of one's own is told apart by its fields where it is a dataclass, a named tuple, a Struct or a model, else by
-what its method `__cache_key__` returns; without one it is refused. A class is told apart by its name.
+of one's own is told apart by what its method `__cache_key__` returns, if it has one, else by its fields where
+it is a dataclass, a named tuple, a Struct or a model; all else is refused, and so is what has state beside
+its fields. A class is told apart by its name: one that a function made is refused, and so are its instances.
 
 The digests are the same in every process and on every version of Python: tests/snapshots holds some.
 """
@@ -14,8 +15,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
@@ -26,8 +28,9 @@ from uuid import UUID
 import msgspec
 from pydantic import BaseModel
 
+from stoker.core.decorators.unseen import refuse_unseen
 from stoker.core.errors import UsageError
-from stoker.core.identity import name_of
+from stoker.core.identity import LOCAL, name_of
 from stoker.core.keys import check_text
 
 #: Bytes of a digest.
@@ -44,6 +47,9 @@ MAX_DEPTH = 64
 
 #: Of these, calls with equal arguments of equal types are the same call.
 _FLAT = frozenset((str, int, bool, bytes, type(None), float))
+
+#: Parameters that a call may give by name.
+_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 _AS_TEXT = (datetime, date, time, timedelta, Decimal, UUID, PurePath)
 
@@ -80,6 +86,7 @@ class ArgumentDigest:
         wanted = set(names if params is None else self._known("key_params", params))
         self.params = tuple(sorted(wanted - set(self._known("ignore", ignored or ()))))
         """The names of the parameters that count, sorted."""
+        self._uncounted = _uncounted(self._signature, self.params)
         self._remembered: dict[Any, str] = {}
 
     def _known(self, what: str, given: Iterable[str]) -> list[str]:
@@ -128,14 +135,39 @@ class ArgumentDigest:
         """
         return {name: _digest_of([data]) for name, data in self._encoded(args, kwargs).items()}
 
+    def each_alike(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """As `each`, with digests of what is written alike, too: of `1` and `"1"`, of a UUID and its text.
+
+        Raises:
+            UsageError: An argument can't be told from others.
+            TypeError: The function can't be called so.
+        """
+        bound = self._bound(args, kwargs)
+        return [
+            (name, _digest_of([self._encode(name, value)]))
+            for name in self.params
+            for value in _alike(bound[name])
+        ]
+
+    def is_whole(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call gives nothing but what counts."""
+        first, names, others = self._uncounted
+        if len(args) > first or not names.isdisjoint(kwargs):
+            return False
+        return others is None or others >= kwargs.keys()
+
     def _digest(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
         parts = [_text(name) + data for name, data in self._encoded(args, kwargs).items()]
         return self._prefix + _digest_of(parts)
 
     def _encoded(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, bytes]:
+        bound = self._bound(args, kwargs)
+        return {name: self._encode(name, bound[name]) for name in self.params}
+
+    def _bound(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return {name: self._encode(name, bound.arguments[name]) for name in self.params}
+        return bound.arguments
 
     def _encode(self, name: str, value: Any) -> bytes:
         try:
@@ -163,6 +195,40 @@ def generate_cache_key(prefix: str, /, **arguments: Any) -> str:
         except UsageError as error:
             raise UsageError(f"argument {name!r} of a key of {prefix!r}: {error}") from None
     return f"{prefix}:{_digest_of(parts)}"
+
+
+def _uncounted(
+    signature: inspect.Signature, params: Collection[str]
+) -> tuple[float, frozenset[str], frozenset[str] | None]:
+    """What doesn't tell calls apart.
+
+    Positions from one on, and keywords; and, where all others don't, the keywords that are none of these.
+    """
+    there = signature.parameters.values()
+    by_place = [one for one in there if one.kind not in {one.KEYWORD_ONLY, one.VAR_KEYWORD}]
+    first = next((at for at, one in enumerate(by_place) if one.name not in params), math.inf)
+    names = frozenset(one.name for one in there if one.name not in params and one.kind is not one.VAR_KEYWORD)
+    if all(one.name in params for one in there if one.kind is one.VAR_KEYWORD):
+        return first, names, None
+    return first, names, frozenset(one.name for one in there if one.kind in _BY_KEYWORD)
+
+
+def _alike(value: Any) -> list[Any]:
+    """A value, and what others may have been given in its place: a number or a UUID, or a text of it."""
+    kind = cast("Any", type(value))
+    if kind is int or kind is UUID:
+        return [value, str(value)]
+    if kind is str:
+        return [value, *(other for other in (_parsed(int, value), _parsed(UUID, value)) if other is not None)]
+    return [value]
+
+
+def _parsed(kind: Callable[[str], Any], text: str) -> Any:
+    try:
+        found = kind(text)
+    except ValueError:
+        return None
+    return found if str(found) == text else None
 
 
 def _digest_of(parts: Iterable[bytes]) -> str:
@@ -209,14 +275,23 @@ def encode_argument(value: Any, depth: int = MAX_DEPTH) -> bytes:
 def _encode_other(value: Any, depth: int) -> bytes:
     if not depth:
         raise UsageError("it is nested too deeply")
+    kind = cast("Any", type(value))
+    if hasattr(kind, "__cache_key__"):
+        return _named(value, [b"k", encode_argument(value.__cache_key__(), depth - 1)])
+    if isinstance(value, type):
+        return _encode_class(cast("type[Any]", value))
+    if LOCAL in kind.__qualname__:
+        raise UsageError(
+            f"the class {kind.__qualname__} was made by a function, and others may have its name: "
+            "define it in a module, or give it a method __cache_key__"
+        )
     if isinstance(value, Flag):
         return _named(value, [encode_argument(value.value, depth - 1)])  # several together may have no name
     if isinstance(value, Enum):
         return _named(value, [_text(value.name)])
     if isinstance(value, _AS_TEXT):
+        refuse_unseen(value, ())
         return _named(value, [_text(_text_of(value))])
-    if isinstance(value, type):
-        return _encode_class(cast("type[Any]", value))
     try:
         parts = _parts_of(value, depth - 1)
     except AttributeError as error:  # a field that was never given a value
@@ -236,7 +311,7 @@ def _text_of(value: Any) -> str:
 
 
 def _encode_class(value: type[Any]) -> bytes:
-    if "<locals>" in value.__qualname__:
+    if LOCAL in value.__qualname__:
         raise UsageError(
             f"{value.__qualname__} was made by a function, and others may have its name: leave it out "
             "with ignore or key_params"
@@ -247,22 +322,25 @@ def _encode_class(value: type[Any]) -> bytes:
 def _parts_of(value: Any, depth: int) -> bytes | None:
     """Encode what holds other values; None for what is not known to."""
     kind = cast("Any", type(value))
-    fields: Iterable[str]
     if kind in {list, tuple}:
         return _named(value, [encode_argument(item, depth) for item in value])
     if kind in {set, frozenset}:
         return _named(value, sorted(encode_argument(item, depth) for item in value))
     if kind is dict:
         return _named(value, _pairs(value.items(), depth))
-    if hasattr(kind, "__cache_key__"):
-        return _named(value, [b"k", encode_argument(value.__cache_key__(), depth)])
+    fields: Iterable[str]
     if isinstance(value, BaseModel):
-        fields = [*kind.model_fields, *(value.model_extra or ())]
+        fields = [*kind.model_fields, *(value.model_extra or ()), *(value.__pydantic_private__ or ())]
+        refuse_unseen(value, kind.model_fields)
     elif isinstance(value, msgspec.Struct):
         fields = value.__struct_fields__
+        refuse_unseen(value, fields)
     elif dataclasses.is_dataclass(value):
-        fields = [field.name for field in dataclasses.fields(value) if field.compare]
+        known = dataclasses.fields(value)
+        fields = [field.name for field in known if field.compare]
+        refuse_unseen(value, {field.name for field in known})
     elif isinstance(value, tuple) and hasattr(kind, "_fields"):
+        refuse_unseen(value, ())
         return _named(value, [encode_argument(item, depth) for item in cast("Any", value)])
     else:
         return None

@@ -140,7 +140,8 @@ def cached(
         ttl: Seconds that results are fresh; the type's where not given.
         namespace: What keys begin with, before the name of the function: `invalidate_on_write` names it.
         key_params: The parameters that tell calls apart; all of them where not given.
-        ignore: Parameters that don't tell calls apart.
+        ignore: Parameters that don't tell calls apart. A call that gives one, or one that is not in
+            `key_params`, is not warmed: nothing of its arguments is kept.
         tags: Gives the tags of a result.
         version: Raise it when results of an older version of the function must not be used any more.
         backend: Where a cache that is opened keeps results: `memory`, `redis`, or `multi_layer` for both.
@@ -149,8 +150,9 @@ def cached(
         **options: Fields of its configuration.
 
     Raises:
-        UsageError: There is no type, or no such type, or a parameter is named that is none; the function is
-            of a kind that this cache can't serve; or one function made another of the same name before.
+        UsageError: There is no type, or no such type, or a parameter is named that is none; a configuration
+            or its fields can't be used; the function is of a kind that this cache can't serve, a lambda
+            without a namespace, or has the name of a different one that this cache knows.
     """
     if prefix is not None and namespace is not None:
         raise UsageError("prefix and namespace are two words for one thing: write one of them")
@@ -164,7 +166,8 @@ def cached(
         return _Decorator(Terms(kind, begin, *terms), cache)
     if config is not None and options:
         raise UsageError(f"write into config what is given beside it: {', '.join(options)}")
-    return _Decorator(Terms(cache_type or RESULTS, "", *terms), OwnCache(backend, config or options or None))
+    kind = cache_type or RESULTS
+    return _Decorator(Terms(kind, "", *terms), OwnCache(backend, config or options or None, kind))
 
 
 class _Decorator:
@@ -189,7 +192,7 @@ class _Decorator:
                     f"{name} is async, and this cache is for plain functions: use a CacheManager"
                 )
             face = place.face if isinstance(place, SyncCache) else place
-            return SyncCachedFunction(function, terms, face.perform, place)
+            return SyncCachedFunction(function, terms, face.perform, face)
         if isinstance(place, OwnCache):
             if is_async:
                 return CachedFunction(

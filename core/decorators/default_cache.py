@@ -103,13 +103,17 @@ class OwnCache:
         backend: Where results are kept. Without one, and without a configuration, the default cache of the
             event loop is used where there is one.
         config: Its configuration, or the fields of one; `stoker.yaml` and the environment where not given.
+        cache_type: The type that it is to have.
 
     Raises:
-        UsageError: There is no such backend.
+        UsageError: There is no such backend; or the configuration can't be used, or has no such type.
     """
 
     def __init__(
-        self, backend: CacheBackend | str | None, config: CacheConfig | Mapping[str, Any] | None
+        self,
+        backend: CacheBackend | str | None,
+        config: CacheConfig | Mapping[str, Any] | None,
+        cache_type: str = RESULTS,
     ) -> None:
         try:
             self._backend = None if backend is None else CacheBackend(backend)
@@ -117,6 +121,8 @@ class OwnCache:
             known = ", ".join(CacheBackend)
             raise UsageError(f"there is no backend {backend!r}; there are: {known}") from None
         self._given = config or None
+        if self._given is not None:
+            _checked(self._given).policy(cache_type)
         self._config: CacheConfig | None = None
         self._name = ""
 
@@ -137,7 +143,7 @@ class OwnCache:
             return default
         config = self._configured()
         opening = _opened.get((loop, self._name))
-        if opening is None:
+        if opening is None or _has_failed(opening):
             _drop_closed()
             opening = _opened[loop, self._name] = loop.create_task(_connected(config))
         if opening.done():
@@ -154,6 +160,19 @@ class OwnCache:
         config = self._configured()
         face = _faces.get(self._name) or _faces.setdefault(self._name, SyncCacheManager(config))
         return face.perform(work)
+
+
+def _has_failed(opening: asyncio.Task[CacheManager]) -> bool:
+    """Whether a cache could not be opened: what kept it from that may be mended now."""
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
+
+
+def _checked(given: CacheConfig | Mapping[str, Any]) -> CacheConfig:
+    """Say at once what can't be used; the environment is looked at when the cache is opened."""
+    try:
+        return _complete(_given(given), None)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 async def _connected(config: CacheConfig) -> CacheManager:

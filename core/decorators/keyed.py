@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, Generic, ParamSpec, cast
 
-from stoker.core.decorators.arguments import ArgumentDigest
+from stoker.core.decorators.arguments import DIGEST_BYTES, ArgumentDigest
+from stoker.core.decorators.claims import names_in
 from stoker.core.errors import UsageError
 from stoker.core.identity import short_name_of
 from stoker.core.keys import check_text
 from stoker.core.loading.loaders import Loader, TagFunction, register
+from stoker.core.log.scopes import MAX_TAG_BYTES
 from stoker.core.settings.policy import check_ttl
 
 P = ParamSpec("P")
@@ -22,11 +24,11 @@ P = ParamSpec("P")
 #: A namespace is part of keys and of tags.
 MAX_NAMESPACE_BYTES = 100
 
+#: Bytes of a tag before the digest of an argument.
+MAX_BEFORE_DIGEST = MAX_TAG_BYTES - 1 - 2 * DIGEST_BYTES
+
 #: Between the parts of a key.
 SEPARATOR = ":"
-
-#: The functions made within others whose results a cache keeps, by type and what their keys begin with.
-_made = weakref.WeakKeyDictionary[Any, dict[tuple[str, str], "weakref.ref[Any]"]]()
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Keyed(Generic[P]):
         self._prefix = self._name + SEPARATOR
         self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore, prefix=self._prefix)
         self._key = self._arguments.__call__
-        self._refuse_a_second(place)
+        self._take_its_name(place)
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key that the result for the arguments is cached under.
@@ -98,23 +100,22 @@ class Keyed(Generic[P]):
         """Describe the async form of the function; the worker can call it by name, to keep results warm."""
         terms = self._terms
         call_tags = self._call_tags if terms.namespace and terms.cache_type else None
-        spec = Loader(self._name, function, terms.cache_type, terms.tags, terms.ttl, call_tags)
+        whole = self._arguments.is_whole
+        spec = Loader(self._name, function, terms.cache_type, terms.tags, terms.ttl, call_tags, whole)
         return register(spec) if terms.cache_type else spec
 
     def _call_tags(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-        return argument_tags(self._terms, self._arguments.each(args, kwargs))
+        return argument_tags(self._terms, self._arguments.each(args, kwargs).items())
 
-    def _refuse_a_second(self, place: Any) -> None:
-        """Functions that one function makes have one name, and see different variables."""
-        if not getattr(self._function, "__closure__", None):
-            return
-        made = _made.setdefault(place, {})
-        known = made.setdefault((self._terms.cache_type, self._prefix), weakref.ref(self._function))
-        if known() is not self._function:
-            raise UsageError(
-                f"another {self._function.__qualname__} of this cache was made before, and sees other "
-                "variables: give each a namespace=… of its own"
-            )
+    def _take_its_name(self, place: Any) -> None:
+        """Two different functions never share their entries."""
+        function, terms, params = self._function, self._terms, self._arguments.params
+        if function.__name__ == "<lambda>" and not terms.namespace:
+            raise UsageError("a lambda has no name: give it a namespace=…, or write a `def`")
+        names = names_in(place)
+        names.claim(terms.cache_type, self._prefix, function, params)
+        if terms.namespace:
+            names.enter(terms.cache_type, terms.beginning, function, params)
 
     def __repr__(self) -> str:
         return f"<cached function {self._name}>"
@@ -124,10 +125,16 @@ class Keyed(Generic[P]):
         return str(self._function.__qualname__)
 
 
-def argument_tags(terms: Terms, digests: Mapping[str, str]) -> list[str]:
-    """Return the tags of all results in a namespace of calls that had these arguments, one for each."""
+def argument_tags(terms: Terms, digests: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the tags of all results in a namespace of calls that had one of these arguments."""
     begin = f"{terms.cache_type}{SEPARATOR}{terms.beginning}"
-    return [f"{begin}{name}={digest}" for name, digest in digests.items()]
+    return [f"{_shortened(begin + name)}={digest}" for name, digest in digests]
+
+
+def _shortened(text: str) -> str:
+    """A long namespace and a long name may be more than a tag can hold."""
+    data = text.encode("utf-8", "surrogatepass")
+    return text if len(data) <= MAX_BEFORE_DIGEST else f"~{hashlib.sha256(data).hexdigest()}"
 
 
 def bind(keyed: Any, bound: Any, instance: Any) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from stoker.core.decorators.arguments import ArgumentDigest
+from stoker.core.decorators.claims import Names, names_in
 from stoker.core.decorators.keyed import Terms, argument_tags, check_function
-from stoker.core.decorators.places import AsyncPlace, SyncPlace, place_of
+from stoker.core.decorators.places import AsyncPlace, SyncPlace, keeper_of, place_of
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
 from stoker.core.keys import check_text, glob_escape
@@ -22,6 +23,7 @@ from stoker.core.log.scopes import Pattern, Scope, Tag
 from stoker.core.manager import CacheManager
 from stoker.core.sync.manager import SyncCacheManager
 from stoker.core.sync.view import SyncCache
+from stoker.core.tagging import several
 from stoker.core.view import Cache
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -55,12 +57,17 @@ def invalidate_on_write(
         prefix: Their prefix, or namespace.
         cache_type: The type of their entries; a view brings its own.
         key_params: Parameters of this function: clears the results of calls that had the same value for a
-            parameter of the same name (of several, any of them), and leaves the others. All where not given.
-        tags: Further tags to invalidate; or what gives them, called with this function's arguments.
+            parameter of the same name (of several, any of them), and leaves the others. A whole number or a
+            UUID is the same as its text; any other value must be of the type that the reading functions are
+            given. The whole prefix is cleared where none is named; by a store of your own, always; and where
+            this process has functions under the prefix, none of which has a parameter of the name.
+        tags: Further tags to invalidate; or what gives them, called with this function's arguments. A store
+            of your own has none.
 
     Raises:
-        UsageError: There is no type, or no such type, or a parameter is named that is none; or, when the
-            function is called and before it runs, an argument can't be told from others.
+        UsageError: There is no type, or no such type; a parameter is named that is none, or that no function
+            under the prefix has that was decorated before; tags are given for a store of your own; or, when
+            the function is called and before it runs, an argument can't be told from others.
     """
     kind, begin = place_of(cache, cache_type, "@invalidate_on_write")
     check_text("a prefix", prefix)
@@ -70,9 +77,19 @@ def invalidate_on_write(
             "key_params needs a prefix: results without one don't tell what they were called with"
         )
 
+    if isinstance(tags, str):
+        raise UsageError(f"tags are several texts: write [{tags!r}] for one")
+    own = tags if callable(tags) else tuple(tags)
+    if own != () and not isinstance(cache, CacheManager | Cache | SyncCacheManager | SyncCache):
+        raise UsageError("tags: a store of your own clears by what its keys begin with; it knows no tags")
+    params = None if key_params is None or isinstance(key_params, str) else tuple(key_params)
+    if params == ():
+        raise UsageError("key_params: name one parameter at least, or leave it out to clear the whole prefix")
+
     def decorate(function: FunctionT) -> FunctionT:
         check_function(function)
-        scopes = _Scopes(function, terms, key_params, tags)
+        digest = None if key_params is None else ArgumentDigest(function, params or key_params)
+        scopes = _Scopes(_Named(terms, names_in(keeper_of(cache)), digest), own)
         if inspect.iscoroutinefunction(function):
             return cast("FunctionT", _async_form(function, scopes, cache))
         return cast("FunctionT", _plain_form(function, scopes, cache))
@@ -80,30 +97,59 @@ def invalidate_on_write(
     return decorate
 
 
+class _Named:
+    """Results of calls with the same arguments as a call of a function that writes.
+
+    Args:
+        terms: What their keys begin with.
+        names: The functions of this process that read.
+        digest: Of the arguments that are looked at; None for the whole prefix.
+
+    Raises:
+        UsageError: There are functions that read, and none of them has such a parameter.
+    """
+
+    def __init__(self, terms: Terms, names: Names, digest: ArgumentDigest | None) -> None:
+        self.terms = terms
+        self._names = names
+        self._digest = digest
+        if unknown := self._unknown():
+            known = ", ".join(sorted(self._known() or ())) or "nothing"
+            raise UsageError(
+                f"key_params: no result under {terms.namespace!r} is told apart by {', '.join(unknown)}, but "
+                f"by {known}: name the parameters alike, or leave key_params out"
+            )
+
+    def _known(self) -> frozenset[str] | None:
+        return self._names.parameters(self.terms.cache_type, self.terms.beginning)
+
+    def _unknown(self) -> list[str]:
+        """Parameters that no function that reads has; they may have been decorated since."""
+        known = self._known()
+        return [] if known is None or self._digest is None else sorted({*self._digest.params} - known)
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Scope]:
+        terms, digest = self.terms, self._digest
+        if digest is None or self._unknown():
+            return [Pattern(terms.cache_type, glob_escape(terms.beginning) + "*")]
+        return [Tag(tag) for tag in argument_tags(terms, digest.each_alike(args, kwargs))]
+
+
 class _Scopes:
     """What a call of a function invalidates."""
 
-    def __init__(
-        self, function: Callable[..., Any], terms: Terms, key_params: Iterable[str] | None, tags: Tags
-    ) -> None:
-        self._terms = terms
-        self._digest = None if key_params is None else ArgumentDigest(function, key_params)
-        if isinstance(tags, str):
-            raise UsageError(f"tags are several texts: write [{tags!r}] for one")
-        self._tags = tags if callable(tags) else tuple(tags)
+    def __init__(self, named: _Named, tags: tuple[str, ...] | Callable[..., Iterable[str]]) -> None:
+        self._named = named
+        self._tags = tags
 
     @property
     def beginning(self) -> str:
         """What the keys begin with, in the view that the decorator was given."""
-        return self._terms.beginning.removeprefix(self._terms.begin)
+        return self._named.terms.beginning.removeprefix(self._named.terms.begin)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Scope]:
-        terms, digest = self._terms, self._digest
-        own = self._tags(*args, **kwargs) if callable(self._tags) else self._tags
-        scopes: list[Scope] = [Tag(tag) for tag in own]
-        if digest is not None:
-            return scopes + [Tag(tag) for tag in argument_tags(terms, digest.each(args, kwargs))]
-        return [*scopes, Pattern(terms.cache_type, glob_escape(terms.beginning) + "*")]
+        own = several(self._tags(*args, **kwargs)) if callable(self._tags) else self._tags
+        return [*(Tag(tag) for tag in own), *self._named(args, kwargs)]
 
 
 def _async_form(

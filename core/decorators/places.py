@@ -39,3 +39,10 @@ def place_of(cache: Any, cache_type: str | None, who: str) -> tuple[str, str]:
         return cache_type or "", ""
     hint = "; write @cached() with parentheses" if callable(cache) else ""
     raise UsageError(f"{who}: {cache!r:.80} is no cache: give a manager, a view, or a CacheInterface{hint}")
+
+
+def keeper_of(cache: AsyncPlace | SyncPlace) -> AsyncPlace | SyncCacheManager:
+    """Who keeps the entries of a cache: the manager of a view, else the cache itself."""
+    if isinstance(cache, Cache):
+        return cache.manager
+    return cache.face if isinstance(cache, SyncCache) else cache

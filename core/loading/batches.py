@@ -22,6 +22,7 @@ from stoker.core.loading.flights import Flight, Loaded, View, wait_for
 from stoker.core.loading.lease import Holder, Lease
 from stoker.core.loading.loaders import values_returned_by
 from stoker.core.loading.loads import Loads
+from stoker.core.loading.sharing import is_shareable
 from stoker.core.settings.policy import Policy
 
 VOID = Loaded(None, None, stored=False, seconds=0.0, void=True)
@@ -102,21 +103,32 @@ class Batches:
             waits.append(wait_for(task))
         answers = await asyncio.gather(*waits, return_exceptions=True)
         _raise_first(answers)
-        for key, flight in own.items():
-            if not (loaded := flight.landed.result()).void:
-                found[key] = loaded
+        found.update(_values_of(own))
         again: list[str] = []
+        alone: list[str] = []
         for key, answer in zip(joined, answers, strict=False):
-            if isinstance(answer, Loaded):
+            if isinstance(answer, Loaded) and answer.for_one:
+                alone.append(key)
+            elif isinstance(answer, Loaded):
                 self._loads.counters(batch.cache_type).loads_joined += 1
                 found[key] = answer
             else:
                 again.append(key)
+        if alone:
+            found.update(await self._load_alone(batch, alone))
         return again
 
-    def _start(self, batch: Batch, keys: Sequence[str]) -> tuple[dict[str, Flight], asyncio.Task[None]]:
+    async def _load_alone(self, batch: Batch, keys: Sequence[str]) -> dict[str, Loaded]:
+        """Load keys for this caller, whose results can't be shared."""
+        own, task = self._start(batch, keys, alone=True)
+        await wait_for(task)
+        return _values_of(own)
+
+    def _start(
+        self, batch: Batch, keys: Sequence[str], *, alone: bool = False
+    ) -> tuple[dict[str, Flight], asyncio.Task[None]]:
         loop, cache_type = asyncio.get_running_loop(), batch.cache_type
-        own = {key: self._flights.add(cache_type, key, loop.create_future()) for key in keys}
+        own = {key: self._flights.add(cache_type, key, loop.create_future(), alone=alone) for key in keys}
         name = f"stoker-load {cache_type}:{keys[0]} and {len(keys) - 1} more"
         return own, self._flights.spawn(self._fly(batch, own), name)
 
@@ -132,7 +144,8 @@ class Batches:
         policy = self._loads.policy(batch.cache_type)
         turn = _Turn(batch, policy, asyncio.get_running_loop().time() + policy.load_timeout)
         contention = self._loads.contention(policy)
-        if contention is None or any(lookup.state is State.UNREACHABLE for lookup in batch.lookups.values()):
+        away = any(lookup.state is State.UNREACHABLE for lookup in batch.lookups.values())
+        if contention is None or away or any(flight.alone for flight in own.values()):
             await self._call(turn, own)
             return
         try:
@@ -273,7 +286,8 @@ class Batches:
         stored = tags is not None and await self._loads.store(
             batch.cache_type, key, value, tags, flight, ttl=batch.ttl
         )
-        return Loaded(value, tags, stored, seconds)
+        for_one = not stored and not is_shareable(value, self._loads.policy(batch.cache_type))
+        return Loaded(value, tags, stored, seconds, for_one=for_one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +300,12 @@ class _Turn:
     """When it has taken too long, by the event loop's clock."""
     leases: dict[str, Lease] = field(default_factory=dict[str, Lease])
     """What is to be given back, by key."""
+
+
+def _values_of(flights: Mapping[str, Flight]) -> dict[str, Loaded]:
+    """What loads that have ended have brought."""
+    loaded = {key: flight.landed.result() for key, flight in flights.items()}
+    return {key: result for key, result in loaded.items() if not result.void}
 
 
 def _check(batch: Batch, values: Any) -> None:

@@ -3,6 +3,8 @@
 Whoever joins another's load is held to the moment *they* began: its result serves them if it was born no
 earlier than they looked at the log, or if nothing it depends on was invalidated since it was born. A load
 that still waits for its turn (another process has the lease) is judged when it has come to something.
+
+What has no stored form is not shared: it may be good for one use. Whoever joined then loads for themselves.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ class Loaded:
     void: bool = False
     """There is no value: another process loads the key and nobody was to wait for it, or the loader of a
     batch had none for it."""
+    for_one: bool = False
+    """It has no stored form, and may be good for one use: whoever joined the load needs one of their own."""
 
 
 class LoadCancelledError(StokerError):
@@ -85,6 +89,8 @@ class Flight:
     """Seconds that its result is fresh at most, where its loader says so."""
     wake: Callable[[], None] | None = None
     """Has it look again whether the load that it waits for is still worth waiting for."""
+    alone: bool = False
+    """Whether it is for one caller: nobody joins it, and it waits for no other process."""
     woken_at: tuple[int, int, int] | None = None
     """What was known of the log when it was last woken: epoch, records, and what is kept."""
 
@@ -144,6 +150,8 @@ class Flights:
             if flight is None:
                 return await wait_for(self._start(cache_type, key, start).landed)
             loaded = await self.join(flight, view)
+            if loaded is not None and loaded.for_one:
+                return await wait_for(self._start(cache_type, key, start, alone=True).landed)
             if loaded is not None:
                 joined()
                 return loaded
@@ -175,7 +183,7 @@ class Flights:
         return flight if flight is not None and self._may_serve(flight, (), view) else None
 
     async def join(self, flight: Flight, view: View) -> Loaded | None:
-        """Wait for another's load; None when its result doesn't serve.
+        """Wait for another's load; None when its result doesn't serve; one `for_one` is not for this caller.
 
         Raises:
             LoadCancelledError: The load was cancelled, and not by this caller.
@@ -194,10 +202,16 @@ class Flights:
         self._forget(flight)
         return None
 
-    def add(self, cache_type: str, key: str, landed: asyncio.Future[Loaded]) -> Flight:
-        """Enter a load that somebody carries out; it is under way until `landed` is done."""
-        flight = Flight(cache_type, key, landed)
-        self._flights[cache_type, key] = flight
+    def add(
+        self, cache_type: str, key: str, landed: asyncio.Future[Loaded], *, alone: bool = False
+    ) -> Flight:
+        """Enter a load that somebody carries out; it is under way until `landed` is done.
+
+        What is for one caller is not entered: nobody joins it.
+        """
+        flight = Flight(cache_type, key, landed, alone=alone)
+        if not alone:
+            self._flights[cache_type, key] = flight
 
         def land(done: asyncio.Future[Loaded]) -> None:
             self._forget(flight)
@@ -268,9 +282,9 @@ class Flights:
             flight.cache_type, flight.key, tags, flight.born
         )
 
-    def _start(self, cache_type: str, key: str, start: Start) -> Flight:
+    def _start(self, cache_type: str, key: str, start: Start, *, alone: bool = False) -> Flight:
         landed: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
-        flight = self.add(cache_type, key, landed)
+        flight = self.add(cache_type, key, landed, alone=alone)
         task = self.spawn(start(flight), f"stoker-load {cache_type}:{key}")
         task.add_done_callback(lambda done: _hand_over(done, landed))
         return flight

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from pathlib import Path
 from types import FunctionType, MethodType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import msgspec
 
@@ -21,7 +21,9 @@ from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
 from stoker.core.identity import name_of
 from stoker.core.keys import check_type_name
 from stoker.core.loading.conditional import NotModified
+from stoker.core.recipe import Recipe
 from stoker.core.settings.policy import check_ttl
+from stoker.core.tagging import several
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ LoadFunction = Callable[..., Awaitable[Any]]
 TagFunction = Callable[[Any], Iterable[str]]
 
 
-class Loader(msgspec.Struct, frozen=True):
+class Loader(msgspec.Struct, frozen=True, weakref=True):
     """A registered loader."""
 
     name: str
@@ -42,6 +44,14 @@ class Loader(msgspec.Struct, frozen=True):
     ttl: float | None
     call_tags: Callable[[Sequence[Any], Mapping[str, Any]], Iterable[str]] | None = None
     """Gives further tags, of the arguments."""
+    is_whole: Callable[[tuple[Any, ...], Mapping[str, Any]], bool] | None = None
+    """Says whether the arguments of a call are all part of its key; where not, none of them is kept."""
+
+    def recipe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe | None:
+        """Return what it takes to load again what a call loads; None where that is not to be kept."""
+        if self.is_whole is not None and not self.is_whole(args, kwargs):
+            return None
+        return Recipe.of(self.name, args, kwargs)
 
     def tags_for(self, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TagFunction | None:
         """Return what gives the tags of a value that was loaded with these arguments, if it has some."""
@@ -49,7 +59,7 @@ class Loader(msgspec.Struct, frozen=True):
         of_value, of_call = None if value is None else self.tags, self.call_tags
         if of_call is None:
             return of_value
-        return lambda value: [*(of_value(value) if of_value else ()), *of_call(args, kwargs)]
+        return lambda value: [*(several(of_value(value)) if of_value else ()), *of_call(args, kwargs)]
 
     @property
     def returns(self) -> Any:
@@ -59,6 +69,8 @@ class Loader(msgspec.Struct, frozen=True):
 
 _by_name: dict[str, Loader] = {}
 _by_function: dict[LoadFunction, Loader] = {}
+#: Decorated functions; they may be made for a while, and go with all that they hold.
+_decorated: WeakValueDictionary[str, Loader] = WeakValueDictionary()
 _returned: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
 _conditional: WeakKeyDictionary[FunctionType, bool] = WeakKeyDictionary()
 _reported: set[str] = set()
@@ -95,21 +107,23 @@ def loader(
         known = _by_name.get(chosen)
         if known is not None and not _is_same(known.function, function):
             raise UsageError(f"two loaders are called {chosen!r}: give one of them another name")
-        register(Loader(chosen, function, cache_type, tags, ttl))
+        spec = Loader(chosen, function, cache_type, tags, ttl)
+        _check_returned(chosen, function)
+        _by_name[chosen] = _by_function[function] = spec
         return function
 
     return decorate
 
 
 def register(spec: Loader) -> Loader:
-    """Register a decorated function by its name; another one of the name goes.
+    """Let a decorated function be found by its name while it is there; another one of the name goes.
 
     Raises:
         UsageError: It is annotated to return what can't be made from stored bytes.
     """
     check_type_name(spec.cache_type)
     _check_returned(spec.name, spec.function)
-    _by_name[spec.name] = _by_function[spec.function] = spec
+    _decorated[spec.name] = spec
     return spec
 
 
@@ -119,12 +133,12 @@ def find(name: str) -> Loader:
     Raises:
         UnknownLoaderError: No imported module registers it.
     """
-    try:
-        return _by_name[name]
-    except KeyError:
+    found = _by_name.get(name) or _decorated.get(name)
+    if found is None:
         raise UnknownLoaderError(
             f"no loader is called {name!r}: list its module under `loaders` in the configuration"
-        ) from None
+        )
+    return found
 
 
 def find_by_function(function: LoadFunction) -> Loader | None:
@@ -193,7 +207,8 @@ def values_returned_by(function: LoadFunction) -> Any:
 
 def registered() -> list[Loader]:
     """All loaders, by name."""
-    return [_by_name[name] for name in sorted(_by_name)]
+    found = {**_decorated, **_by_name}
+    return [found[name] for name in sorted(found)]
 
 
 def import_loaders(modules: Sequence[str]) -> None:

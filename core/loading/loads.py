@@ -23,6 +23,7 @@ from stoker.core.loading.flights import Flight, Flights, Loaded
 from stoker.core.loading.lease import Lease
 from stoker.core.loading.loaders import Loader, LoadFunction, is_conditional, returned_by
 from stoker.core.loading.pacing import Pacing
+from stoker.core.loading.sharing import is_shareable
 from stoker.core.loading.throttle import Throttle
 from stoker.core.log.fleet_log import Log
 from stoker.core.log.position import START, format_position
@@ -218,7 +219,8 @@ class Loads:
         deadline = asyncio.get_running_loop().time() + policy.load_timeout
         lease: Lease | None = None
         contention = self.contention(policy)
-        if contention is not None and (load.lookup is None or load.lookup.state is not State.UNREACHABLE):
+        away = load.lookup is not None and load.lookup.state is State.UNREACHABLE
+        if contention is not None and not away and not flight.alone:
             waits = not (load.warms or load.behind)
             outcome = await contention.enter(
                 self.contender(flight, policy, load.lookup, deadline, waits=waits)
@@ -279,7 +281,8 @@ class Loads:
         )
         if load.killer:
             self._tell_reload(load, seconds)
-        return Loaded(value, tags, stored, seconds)
+        for_one = not stored and not is_shareable(value, policy)
+        return Loaded(value, tags, stored, seconds, for_one=for_one)
 
     def _offer(self, load: Load, lookup: Lookup | None, policy: Policy) -> Offer:
         """Offer the loader what is stored, if that is alive now that the load begins."""

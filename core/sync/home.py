@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.manager import CacheManager
+from stoker.core.sync.gate import Gate
 from stoker.core.sync.loop import LoopThread
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,8 @@ class Home:
 
     def __init__(self, make: Callable[[], CacheManager]) -> None:
         self.loop = LoopThread()
+        self.gate = Gate()
+        self._closings = 0
         self.reached = False
         """Whether the server answered when the cache was connected."""
         self._make = make
@@ -74,8 +79,21 @@ class Home:
         Raises:
             UsageError: It is the loop's own thread that calls.
             TimeoutError: It took too long.
+            LoadCancelledError: The cache was closed, and that didn't wait for so long.
             Exception: Whatever `work` raises.
         """
+        token = self.gate.enter()
+        closings = self._closings
+        try:
+            return self._perform(work, timeout)
+        except concurrent.futures.CancelledError:
+            if self._closings == closings:
+                raise
+            raise LoadCancelledError("the cache was closed before this was done; try again") from None
+        finally:
+            self.gate.leave(token)
+
+    def _perform(self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None) -> T:
         while True:
             if self._manager is None or not self.loop.running:
                 self.loop.run(self.manager(), timeout)
@@ -84,15 +102,37 @@ class Home:
             except _ClosedError:  # by another thread, a moment ago
                 continue
 
+    def connect(self) -> bool:
+        """Connect the cache if that has not been done; say whether the server answered.
+
+        Raises:
+            ConfigError: The server may evict the invalidation log.
+        """
+
+        async def connected(_: CacheManager) -> bool:
+            return self.reached
+
+        return self.perform(connected)
+
     def _connected(self) -> CacheManager:
         if self._manager is None or self._place is not asyncio.get_running_loop():
             raise _ClosedError
         return self._manager
 
     def close(self, timeout: float) -> None:
-        """Let loads under way end within `timeout` seconds, disconnect, and stop the loop."""
-        if not self.loop.running:
-            return
+        """Let calls and loads under way end within `timeout` seconds, disconnect, and stop the loop.
+
+        Calls that come meanwhile wait, and open it again.
+        """
+        left = self.gate.shut(timeout)
+        try:
+            if self.loop.running:
+                self._closings += 1
+                self._end(left)
+        finally:
+            self.gate.open()
+
+    def _end(self, timeout: float) -> None:
         try:
             self.loop.run(self._close(timeout), timeout + CLOSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - a server that is gone must not keep the process from ending

@@ -60,6 +60,8 @@ class LoopThread:
         try:
             loop.run_forever()
         finally:
+            if asyncio.all_tasks(loop):  # they came too late to be cancelled
+                loop.run_until_complete(_cancel_all(JOIN_SECONDS))
             loop.close()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
@@ -89,16 +91,24 @@ class LoopThread:
         timeout: float | None,
         unused: Callable[[], object] = lambda: None,
     ) -> T:
-        loop = self.loop()
+        loop, calls = self.loop(), self._calls
         if threading.current_thread() is self._thread:
             unused()
             raise UsageError("this is the event loop's own thread: await the cache's async methods here")
-        call = Call(loop, make, unused)
-        self._calls.add(call)
+        try:
+            call = Call(loop, make, unused)
+        except RuntimeError:
+            unused()
+            if loop.is_closed():
+                raise concurrent.futures.CancelledError from None
+            raise
+        calls.add(call)
+        if loop.is_closed():  # nobody looks at the calls any more
+            call.abandon()
         try:
             return call.wait(timeout)
         finally:
-            self._calls.discard(call)
+            calls.discard(call)
 
     def stop(self, timeout: float = JOIN_SECONDS) -> None:
         """Cancel what still runs, stop the loop and wait for its thread, `timeout` seconds for each."""

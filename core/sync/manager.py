@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
+from stoker.core.aliases import SyncManagerAliases
 from stoker.core.errors import UsageError
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.manager import CacheManager
 from stoker.core.marks import marks_here
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.policy import Policy
 from stoker.core.sync.face import Face, plain
 from stoker.core.sync.handover import async_form
 from stoker.core.sync.home import Home
@@ -38,7 +41,7 @@ D = TypeVar("D")
 EXIT_SECONDS = 1.0
 
 
-class SyncCacheManager(Face):
+class SyncCacheManager(SyncManagerAliases, Face):
     """`CacheManager` without `await`, for any number of threads.
 
     ```python
@@ -53,6 +56,8 @@ class SyncCacheManager(Face):
     A loader is a plain function or an async one. A plain one runs in the thread that asked for the value,
     so that it has that thread's connections and transaction; a load that nobody waits for has a thread of
     its own. `soft_timeout` and `load_timeout` end an async loader; a plain one runs to its end first.
+
+    Closing it lets calls of other threads end first, and those that come meanwhile wait.
 
     Args:
         config: Where the server is, and what the cache types are.
@@ -84,11 +89,17 @@ class SyncCacheManager(Face):
             ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
         """
         _refuse_a_loop()
-        self._home.loop.run(self._home.manager())
-        return self._home.reached
+        return self._home.connect()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Let loads under way end within `timeout` seconds and disconnect; a later use connects again."""
+        """Let what other threads do end within `timeout` seconds, and disconnect; a later use connects again.
+
+        What takes longer is cancelled: its caller gets a `LoadCancelledError`.
+
+        Raises:
+            UsageError: This thread runs an event loop, which would stand still.
+        """
+        _refuse_a_loop()
         self._home.close(timeout)
 
     def __enter__(self) -> Self:
@@ -132,9 +143,8 @@ class SyncCacheManager(Face):
         """Return a view on one type, or on a namespace of it, by key alone.
 
         Raises:
-            UsageError: There is no such type.
+            UsageError: There is no such type, or the namespace can't begin a key.
         """
-        self.config.policy(cache_type)
         return SyncCache(self, cache_type, namespace)
 
     # -- what a manager does ----------------------------------------------------------------------
@@ -180,6 +190,26 @@ class SyncCacheManager(Face):
     counter = plain(CacheManager.counter)
     get_stats = plain(CacheManager.get_stats)
     reset_stats = plain(CacheManager.reset_stats)
+
+    def local_stats(self, cache_type: str | None = None, *, namespace: str = "") -> CacheStats:
+        """As `get_stats`, from what this process knows; see `CacheManager.local_stats`.
+
+        Raises:
+            UsageError: There is no such type.
+        """
+
+        async def told(manager: CacheManager) -> CacheStats:
+            return manager.local_stats(cache_type, namespace=namespace)
+
+        return self.perform(told)
+
+    def policy(self, cache_type: str) -> Policy:
+        """The policy of a cache type.
+
+        Raises:
+            UsageError: There is no such type.
+        """
+        return self.config.policy(cache_type)
 
     @overload
     def get_or_load(

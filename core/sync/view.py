@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from stoker.core.aliases import SyncViewAliases
+from stoker.core.decorators.arguments import hash_key
+from stoker.core.keys import check_text
 from stoker.core.loading.conditional import NotModified
+from stoker.core.loading.serving import Reading
+from stoker.core.metrics.stats import CacheStats
 from stoker.core.sync.face import Face, plain
-from stoker.core.view import SEPARATOR, Cache
+from stoker.core.sync.handover import async_form
+from stoker.core.view import SEPARATOR, Cache, check_namespace
 from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:
@@ -20,19 +26,25 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-class SyncCache(Face):
+class SyncCache(SyncViewAliases, Face):
     """A view on one cache type of a `SyncCacheManager`; its method `cache` makes it.
 
     Args:
         face: Who does the work.
         cache_type: The type.
         namespace: What its keys begin with.
+
+    Raises:
+        UsageError: There is no such type, or the namespace can't begin a key.
     """
 
     def __init__(self, face: SyncCacheManager, cache_type: str, namespace: str = "") -> None:
+        face.config.policy(cache_type)
+        check_namespace(namespace)
         self.face = face
         self.cache_type = cache_type
         self.namespace = namespace
+        self._begin = namespace + SEPARATOR if namespace else ""
 
     def apply(
         self,
@@ -48,8 +60,24 @@ class SyncCache(Face):
         return self.face.perform(lambda manager: work(Cache(manager, self.cache_type, self.namespace)))
 
     def key(self, key: str) -> str:
-        """Return a key as the manager knows it."""
-        return self.namespace + SEPARATOR + key if self.namespace else key
+        """Return a key as the manager knows it.
+
+        Raises:
+            UsageError: It is no text.
+        """
+        try:
+            return self._begin + key
+        except TypeError:
+            check_text("a key", key)
+            raise
+
+    def hash_key(self, data: Any) -> str:
+        """Return a key for data of any shape; see `Cache.hash_key`.
+
+        Raises:
+            UsageError: Something in it can't be told from others by what it holds.
+        """
+        return hash_key(data)
 
     @overload
     def get(self, key: str, default: None = None, *, into: type[T], track_stats: bool = True) -> T | None: ...
@@ -83,6 +111,7 @@ class SyncCache(Face):
     invalidate_pattern = plain(Cache.invalidate_pattern)
     invalidate_keys = plain(Cache.invalidate_keys)
     clear = plain(Cache.clear)
+    clear_beginning = plain(Cache.clear_beginning)
     exists = plain(Cache.exists)
     ttl = plain(Cache.ttl)
     expire = plain(Cache.expire)
@@ -92,6 +121,10 @@ class SyncCache(Face):
     counter = plain(Cache.counter)
     get_stats = plain(Cache.get_stats)
     reset_stats = plain(Cache.reset_stats)
+
+    def local_stats(self) -> CacheStats:
+        """As `get_stats`, from what this process knows; see `CacheManager.local_stats`."""
+        return self.face.local_stats(self.cache_type, namespace=self.namespace)
 
     @overload
     def get_or_load(
@@ -106,6 +139,37 @@ class SyncCache(Face):
     def get_or_load(self, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Return the value of a key; on a miss load it; see `SyncCacheManager.get_or_load`."""
         return self.face.get_or_load(self.cache_type, self.key(key), load, *args, **kwargs)
+
+    @overload
+    def read(
+        self, key: str, load: Callable[P, Awaitable[R | NotModified]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Reading[R]: ...
+
+    @overload
+    def read(
+        self, key: str, load: Callable[P, R | NotModified], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Reading[R]: ...
+
+    def read(self, key: str, load: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Reading[Any]:
+        """`get_or_load`, and how the value came about; see `SyncCacheManager.read`."""
+        return self.face.read(self.cache_type, self.key(key), load, *args, **kwargs)
+
+    def get_or_load_many(
+        self,
+        keys: Iterable[str],
+        load_many: Callable[[list[str]], Mapping[str, R] | Awaitable[Mapping[str, R]]],
+        *,
+        tags: Callable[[R], Iterable[str]] | None = None,
+        ttl: float | None = None,
+    ) -> dict[str, R]:
+        """Return the values of keys; load all that are missing with one call; see `CacheManager`.
+
+        Raises:
+            UsageError: `load_many` returned no mapping of keys to values.
+            Exception: Whatever `load_many` raises.
+        """
+        loads = async_form(load_many)
+        return self._perform(lambda view: view.get_or_load_many(keys, loads, tags=tags, ttl=ttl))
 
     def write_through(self, key: str) -> AbstractContextManager[WriteThrough]:
         """Change the source and the cache together; see `CacheManager.write_through`."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from stoker.core.entries.codec import MISSING
 from stoker.core.interface import CacheInterface
 from stoker.core.testing.rules import Rules, rule
-
-_NOTHING: Any = object()
 
 #: Callers at once.
 MANY = 25
@@ -86,7 +85,7 @@ class LoadRules(Rules):
             pass
         else:
             raise AssertionError("the loader's exception was swallowed")
-        assert await cache.get("key", _NOTHING) is _NOTHING, "nothing was stored"
+        assert await cache.get("key", MISSING) is MISSING, "nothing was stored"
 
 
 class CounterRules(Rules):

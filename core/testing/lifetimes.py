@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from stoker.core.entries.codec import MISSING
 from stoker.core.interface import CacheInterface
 from stoker.core.testing.rules import Rules, rule
-
-_NOTHING: Any = object()
 
 #: Seconds that nothing in these tests takes.
 LONG = 1_000.0
@@ -22,7 +19,7 @@ class LifetimeRules(Rules):
         await cache.set("key", "tea", ttl=self.tick)
         await cache.set("other", "cup", ttl=LONG)
         await self.until_gone(cache, "key")
-        assert await cache.get("key", _NOTHING) is _NOTHING, "get sees it no more"
+        assert await cache.get("key", MISSING) is MISSING, "get sees it no more"
         assert await cache.ttl("key") is None, "it has no TTL any more"
         assert await cache.get_many(["key", "other"]) == {"other": "cup"}, "get_many sees only the other"
 
@@ -56,7 +53,7 @@ class LifetimeRules(Rules):
         assert left > LONG / 2, f"it has {left:g} s left, not {LONG:g}"
         assert await cache.get("longer") == "tea", "its value is as it was"
         await self.until_gone(cache, "shorter")
-        assert await cache.get("shorter", _NOTHING) is _NOTHING, "the shorter TTL holds"
+        assert await cache.get("shorter", MISSING) is MISSING, "the shorter TTL holds"
 
     @rule
     async def test_expire_revives_nothing(self, cache: CacheInterface) -> None:
@@ -65,7 +62,7 @@ class LifetimeRules(Rules):
         await cache.set("key", "tea", ttl=self.tick)
         await self.until_gone(cache, "key")
         assert await cache.expire("key", LONG) is False, "what has expired is not there"
-        assert await cache.get("key", _NOTHING) is _NOTHING, "what has expired is not revived"
+        assert await cache.get("key", MISSING) is MISSING, "what has expired is not revived"
 
     @rule
     async def test_a_ttl_that_is_none_is_refused(self, cache: CacheInterface) -> None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import SkipTest
 
+from stoker.core.entries.codec import MISSING
 from stoker.core.interface import CacheInterface
 from stoker.core.metrics.stats import CacheStats
 from stoker.core.testing.rules import Rules, rule
-
-_NOTHING: Any = object()
 
 VALUES: dict[str, Any] = {
     "text": "tea",
@@ -69,7 +68,7 @@ class ValueRules(Rules):
         """Plain data of every kind, equal and of the same type."""
         for name, value in VALUES.items():
             assert await cache.set(name, value) is True, f"set({value!r}) answers True"
-            found = await cache.get(name, _NOTHING)
+            found = await cache.get(name, MISSING)
             assert found == value, f"{value!r} comes back as {found!r}"
             assert type(found) is type(value), f"{value!r} comes back as a {type(found).__name__}"
 
@@ -77,7 +76,7 @@ class ValueRules(Rules):
     async def test_none_is_a_value(self, cache: CacheInterface) -> None:
         """A stored None is a hit."""
         await cache.set("key", None)
-        assert await cache.get("key", _NOTHING) is None, "a stored None is no miss"
+        assert await cache.get("key", MISSING) is None, "a stored None is no miss"
         assert await cache.exists("key") is True, "a stored None exists"
         assert await cache.get_many(["key"]) == {"key": None}, "get_many finds a stored None"
 
@@ -131,7 +130,7 @@ class ValueRules(Rules):
         await cache.set("key", "tea")
         await cache.set("other", "cup")
         assert await cache.delete("key") == 1, "one entry went"
-        assert await cache.get("key", _NOTHING) is _NOTHING, "it is gone"
+        assert await cache.get("key", MISSING) is MISSING, "it is gone"
         assert await cache.exists("key") is False, "it exists no more"
         assert await cache.delete("key") == 0, "there was nothing left to delete"
         assert await cache.get("other") == "cup", "the other is there"

@@ -8,7 +8,6 @@ fit in one flush waits for the next. A ranking is the decayed union of the bucke
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from stoker.core.background import Background
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.recipe import Recipe
 from stoker.core.warming.buckets import Buckets, Heat, decayed_rates
+from stoker.core.warming.flushing import Flushing
 from stoker.core.warming.sketch import Sketch
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _Sent:
     """Monotonic seconds."""
 
 
-class HotKeys:
+class HotKeys(Flushing):
     """The background task of one process that counts its accesses and shares them.
 
     Args:
@@ -97,16 +97,6 @@ class HotKeys:
         """Flushes that the server took."""
         self.flush_failures = 0
         """Flushes that it did not take; their counts wait."""
-
-    async def start(self) -> None:
-        """Begin to drain and flush in the background; a second start does nothing."""
-        self._background.start()
-
-    async def stop(self) -> None:
-        """Stop, after a last flush if the server answers."""
-        if await self._background.stop():
-            with contextlib.suppress(LinkError):
-                await self.flush()
 
     async def drain(self) -> None:
         """Count all accesses recorded so far."""

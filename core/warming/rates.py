@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from stoker.core.background import Background
 from stoker.core.errors import LinkError, ReplyError, UsageError
+from stoker.core.warming.flushing import Flushing
 from stoker.core.warming.runs import read_hash
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class HitRate:
         return self.rate * 100.0
 
 
-class CounterFlush:
+class CounterFlush(Flushing):
     """The background task of one process that writes what its counters gained.
 
     Args:
@@ -104,16 +105,6 @@ class CounterFlush:
         self._flushing = asyncio.Lock()
         self.flush_failures = 0
         """Flushes that the server did not take; they are repeated."""
-
-    async def start(self) -> None:
-        """Begin to flush in the background; a second start does nothing."""
-        self._background.start()
-
-    async def stop(self) -> None:
-        """Stop, after a last flush if the server answers."""
-        if await self._background.stop():
-            with contextlib.suppress(LinkError):
-                await self.flush()
 
     async def flush(self) -> None:
         """Write what was counted since the last flush.

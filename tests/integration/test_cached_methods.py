@@ -193,6 +193,9 @@ async def check_methods(manager: CacheManager) -> None:
     class Reader:
         name: str
 
+        def __cache_key__(self) -> str:
+            return self.name
+
         @cached(manager, "readers", cache_type="page")
         async def read(self, number: int) -> str:
             CALLS.append((self.name, number))
@@ -211,6 +214,9 @@ def test_plain_methods(redis_server: RedisServer, prefix: str) -> None:
         @dataclasses.dataclass
         class Reader:
             name: str
+
+            def __cache_key__(self) -> str:
+                return self.name
 
             @cached(face, "readers", cache_type="page")
             def read(self, number: int) -> str:

@@ -293,11 +293,14 @@ async def test_a_result_of_another_shape_than_today_is_loaded_again(
     redis_server: RedisServer, prefix: str
 ) -> None:
     """What an older version of the function stored, and its annotation no longer admits."""
-    async with make_manager(redis_server, prefix, page={}) as manager:
-        await check_changed_shape(manager)
+    async with (
+        make_manager(redis_server, prefix, page={}) as older,
+        make_manager(redis_server, prefix, page={}) as manager,
+    ):
+        await check_changed_shape(older, manager)
 
 
-async def check_changed_shape(manager: CacheManager) -> None:
+async def check_changed_shape(older: CacheManager, manager: CacheManager) -> None:
     async def load(n: int) -> Any:
         return {"price": "cheap"}
 
@@ -305,7 +308,7 @@ async def check_changed_shape(manager: CacheManager) -> None:
         return Struct(Decimal(n))
 
     load_today.__qualname__ = load.__qualname__
-    old = cached(manager, "shape", cache_type="page")(load)
+    old = cached(older, "shape", cache_type="page")(load)
     assert await old(1) == {"price": "cheap"}
     new = cached(manager, "shape", cache_type="page")(load_today)
     assert old.key(1) == new.key(1)

@@ -12,6 +12,7 @@ import pytest
 
 from stoker.core import (
     CacheBackend,
+    CacheConfig,
     ConfigError,
     UsageError,
     cached,
@@ -234,14 +235,27 @@ async def test_the_default_cache_serves_functions_that_name_none(
     await close_default_cache()
 
 
-async def test_a_configuration_that_cant_be_used_is_told_at_the_first_call(nothing_left: None) -> None:
-    @cached(redis_url="http://nowhere")
-    async def load(n: int) -> int:
-        return n
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"redis_url": "http://nowhere"},
+        {"redis_hots": "cache"},
+        {"config": {"redis": {"url": "http://nowhere"}}},
+    ],
+)
+def test_a_configuration_that_cant_be_used_is_told_at_once(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="can't be used"):
+        cached(ttl=5, backend="memory", **given)
 
-    for _ in range(2):
-        with pytest.raises(ConfigError, match="can't be used"):
-            await load(1)
+
+def test_a_type_that_a_given_configuration_lacks_is_told_at_once() -> None:
+    with pytest.raises(UsageError, match="no cache type is called 'nope'"):
+        cached(cache_type="nope", config={"prefix": "x"})
+    with pytest.raises(UsageError, match="no cache type is called 'nope'"):
+        cached(cache_type="nope", config=CacheConfig())
+
+
+def test_a_configuration_and_its_fields_are_not_given_both() -> None:
     with pytest.raises(UsageError, match="write into config what is given beside it: redis_url"):
         cached(config={}, redis_url="redis://x")
     with pytest.raises(UsageError, match="write into config"):

@@ -167,7 +167,9 @@ def test_a_process_ends_without_closing_it(redis_server: RedisServer, prefix: st
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "1\n")
-    assert all(line.startswith("action=epoch_opened") for line in done.stderr.splitlines()), done.stderr
+    # asyncio's debug mode also tells of steps that took long, as on a busy machine any may.
+    told = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert all(line.startswith("action=epoch_opened") for line in told), done.stderr
 
 
 JOBS = """

@@ -9,16 +9,22 @@ from typing import Any
 import pytest
 
 from stoker.core import (
+    Cache,
     CacheConfig,
     CacheInterface,
     CacheManager,
     InMemoryCache,
     MemoryCache,
+    SyncCache,
+    SyncCacheManager,
     UsageError,
     aliases,
     hash_key,
 )
 from tests.pages import text_of
+
+#: What is async itself, or for the worker.
+NOT_WITHOUT_A_LOOP = {"client", "redis", "get_uncounted", "peek", "reload"}
 
 ALONE = CacheConfig(backend="memory")
 
@@ -70,13 +76,53 @@ async def test_an_alias_calls_what_it_stands_for(name: str) -> None:
 
 def test_all_aliases_stand_in_the_table() -> None:
     mixins = (aliases.LifeAliases, aliases.ManagerAliases, aliases.KeyedAliases, aliases.ViewAliases)
-    defined = {name for mixin in mixins for name in vars(mixin) if not name.startswith("__")}
+    bases = {base for mixin in mixins for base in mixin.__mro__[:-1]}
+    defined = {name for base in bases for name in vars(base) if not name.startswith("__")}
     assert defined == set(TABLE) == {*ARGUMENTS, "redis"}
 
 
 def test_the_page_tells_of_all_of_them() -> None:
     page = text_of("library.md")
     assert [name for name in (*TABLE, "InMemoryCache", "nx=") if f"`{name}`" not in page] == []
+
+
+def test_callers_without_an_event_loop_have_them_too() -> None:
+    """All but the raw client, which is an async one; and whatever a manager and a view have."""
+    with SyncCacheManager(ALONE) as face:
+        assert face.initialize()
+        assert face.get_or_set("db_query", "k", load, 5) == face.get_or_set("db_query", "k", int, "6") == 5
+        left = face.get_ttl("db_query", "k")
+        assert left is not None
+        assert left > 0
+        view = face.cache("db_query", namespace="n")
+        assert view.get_or_set("k", int, "7") == view.get_or_load("k", load, 5) == 7
+        assert view.get_ttl("k") is not None
+        assert view.hash_key({"a": 1}) == view._hash_key({"a": 1}) == hash_key({"a": 1})
+        assert view.read("k", load, 5).outcome == "hit"
+        assert view.get_or_load_many(["k", "l"], lambda keys: dict.fromkeys(keys, 1)) == {"k": 7, "l": 1}
+        assert view.local_stats().cached_keys == 2
+        assert face.local_stats("db_query").cached_keys == 3
+        assert face.policy("db_query") == face.config.policy("db_query")
+        assert view.clear_beginning("l")
+        assert [view.get("k"), view.get("l")] == [7, None]
+        assert view.clear_namespace()
+        assert view.get("k") is None
+        assert face.get("db_query", "k") == 5
+        face.disconnect()
+    for plain, awaited in ((SyncCache, Cache), (SyncCacheManager, CacheManager)):
+        lacking = {name for name in dir(awaited) if not name.startswith("_")} - set(dir(plain))
+        assert lacking <= NOT_WITHOUT_A_LOOP, lacking
+
+
+def test_a_view_without_an_event_loop_refuses_at_once_what_the_other_refuses() -> None:
+    with SyncCacheManager(ALONE) as face:
+        view: Any = face.cache("db_query")
+        with pytest.raises(UsageError, match="a key is a str, not int"):
+            view.key(5)
+        with pytest.raises(UsageError, match="'a:b' can't be a namespace"):
+            face.cache("db_query", namespace="a:b")
+        with pytest.raises(UsageError, match="no cache type is called 'nope'"):
+            face.cache("nope")
 
 
 async def test_a_manager_has_them_too() -> None:

@@ -1,0 +1,148 @@
+"""Closing a cache without an event loop while other threads use it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from stoker.core import CacheConfig, CacheManager, StokerError, SyncCacheManager, UsageError
+from stoker.core.loading.flights import LoadCancelledError
+from stoker.core.sync.gate import Gate
+from tests.managers import make_config
+from tests.servers import RedisServer
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+class Slow:
+    """Work on the loop that ends when it is let."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self._go: Callable[[], object] = lambda: None
+
+    async def work(self, manager: CacheManager) -> str:
+        loop, go = asyncio.get_running_loop(), asyncio.Event()
+        self._go = lambda: loop.call_soon_threadsafe(go.set)
+        self.began.set()
+        await go.wait()
+        return f"done, open: {manager.is_open}"
+
+    def go(self) -> None:
+        self._go()
+
+
+def closing(pool: ThreadPoolExecutor, face: SyncCacheManager, timeout: float) -> Future[None]:
+    """Close a cache in another thread; return when it is about to wait for calls."""
+    closed = pool.submit(face.close, timeout)
+    wait_until(lambda: face._home.gate.is_shut, "it closes")
+    return closed
+
+
+def test_closing_lets_calls_of_other_threads_end(pool: ThreadPoolExecutor) -> None:
+    face, slow = SyncCacheManager(CacheConfig(backend="memory")), Slow()
+    under_way = pool.submit(face.perform, slow.work)
+    assert slow.began.wait(10)
+    closed = closing(pool, face, 60)
+    late = pool.submit(face.set, "db_query", "k", 1)
+    slow.go()
+    assert under_way.result(10) == "done, open: True"
+    closed.result(10)
+    assert late.result(10) is True  # it waited, and opened the cache again
+    assert face.get("db_query", "k") == 1
+    face.close()
+
+
+def test_what_takes_longer_than_closing_waits_is_told_so(pool: ThreadPoolExecutor) -> None:
+    face, slow = SyncCacheManager(CacheConfig(backend="memory")), Slow()
+    under_way = pool.submit(face.perform, slow.work)
+    assert slow.began.wait(10)
+    face.close(0)
+    with pytest.raises(LoadCancelledError, match="closed before this was done; try again") as caught:
+        under_way.result(10)
+    assert isinstance(caught.value, StokerError)
+    assert face.get_or_load("db_query", "k", int, "5") == 5
+    face.close()
+
+
+def test_a_loader_may_use_the_cache_while_that_is_being_closed(pool: ThreadPoolExecutor) -> None:
+    """It is waited for: made to wait itself, it would never end."""
+    face = SyncCacheManager(CacheConfig(backend="memory"))
+    began, go = threading.Event(), threading.Event()
+
+    def load() -> Any:
+        began.set()
+        assert go.wait(10)
+        return face.get_or_load("db_query", "inner", int, "5")
+
+    outer = pool.submit(face.get_or_load, "db_query", "outer", load)
+    assert began.wait(10)
+    closed = closing(pool, face, 60)
+    go.set()
+    assert outer.result(10) == 5
+    closed.result(10)
+
+
+def test_many_threads_see_no_trouble_while_it_is_closed(
+    redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    face = SyncCacheManager(make_config(redis_server, prefix, page={}))
+    stop = threading.Event()
+
+    def use(number: int) -> int:
+        calls = 0
+        while not stop.is_set() or not calls:
+            key = f"{number}:{calls % 50}"
+            assert face.set("page", key, calls)
+            assert face.get_or_load("page", key, int, "-1") == calls
+            calls += 1
+        return calls
+
+    users = [pool.submit(use, number) for number in range(6)]
+    for _ in range(20):
+        face.close(60)
+        assert face.connect()
+    stop.set()
+    assert all(user.result(60) for user in users)
+    face.close()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def test_closing_it_from_an_event_loop_is_refused() -> None:
+    face = SyncCacheManager(CacheConfig(backend="memory"))
+    with pytest.raises(UsageError, match="an event loop runs in this thread"):
+        face.close()
+    await asyncio.to_thread(face.close)
+
+
+def test_two_who_close_do_so_one_after_the_other(pool: ThreadPoolExecutor) -> None:
+    face, slow = SyncCacheManager(CacheConfig(backend="memory")), Slow()
+    under_way = pool.submit(face.perform, slow.work)
+    assert slow.began.wait(10)
+    first = closing(pool, face, 60)
+    second = pool.submit(face.close, 60)
+    slow.go()
+    for future in (first, second):
+        future.result(10)
+    assert under_way.result(10) == "done, open: True"
+    assert not face._home.gate.is_shut
+
+
+def test_a_gate_knows_of_no_calls_of_the_process_that_was_forked() -> None:
+    gate = Gate()
+    gate.enter()
+    gate.shut(0)
+    gate.forget()
+    assert not gate.is_shut
+    assert gate.shut(60) > 0  # nobody is inside
+    gate.open()
