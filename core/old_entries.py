@@ -363,8 +363,7 @@ class OldEntries:
 
     @staticmethod
     def _warn(action: str, cache_type: str, error: Exception) -> None:
-        """Told without the error's text, which may hold a value."""
-        said = action, cache_type, type(error).__name__
+        said = action, cache_type, type(error).__name__  # its text may hold a value
         logger.warning("action=%s cache_type=%s reason=%s", *said, extra={"action": action})
 
 
