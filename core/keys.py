@@ -141,9 +141,9 @@ class Keys:
         """SCAN pattern over the computed hit rates of all types."""
         return f"{glob_escape(self.prefix)}:rate:*"
 
-    def switch(self, names: str) -> str:
-        """When old entries began to be read (a string with a TTL), by a digest of their names."""
-        return f"{self.prefix}:switch:{names}"
+    def switch(self, name: str) -> str:
+        """When old entries began to be read (a string with a TTL), by the name of the switch."""
+        return f"{self.prefix}:switch:{name}"
 
     @property
     def paused(self) -> str:

@@ -8,47 +8,41 @@ product = await cache.get_or_load("product", "42", load, 42)
 
 The promise of the invalidation log holds for them, too. When they were written is not known, so each counts
 as written before *the switch*: the moment at which the first process with `OldEntries` looked at the log. It
-is taken only if the log is known from there on, in the same epoch, and names nothing of it; and it is fresh
-no longer than the type's TTL from the switch. What is taken is removed, so nothing is taken twice.
+is taken only if the log, looked at after it was read, is known from there on, in the same epoch, and names
+nothing of it; it is stored as born before it was read, and is fresh no longer than the type's TTL from the
+switch. What has been stored is removed there: nothing is taken twice, and nothing lost.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import hashlib
 import inspect
 import logging
-import math
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
-from stoker.core.entries.codec import MISSING, decode_payload
-from stoker.core.entries.entry import encode_tags, make_flags
-from stoker.core.errors import EntryError, LinkError, UsageError
+from stoker.core.entries.codec import MISSING
+from stoker.core.entries.commits import HEAD
+from stoker.core.entries.entry import encode_tags
+from stoker.core.entries.lookup import State
+from stoker.core.errors import LinkError, UsageError
 from stoker.core.keys import check_key, check_text
-from stoker.core.link.link import Link
-from stoker.core.linking import make_link
+from stoker.core.loading.flights import Flight, Loaded
 from stoker.core.loading.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
 from stoker.core.loading.loads import Load, load_of
 from stoker.core.manager import CacheManager
-from stoker.core.settings.config import RedisConfig
-from stoker.core.settings.policy import Policy
+from stoker.core.old_server import Decode, OldServer, decode_old
 from stoker.core.switch import SwitchNote
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Decode = Literal["json", "zlib", "text", "bytes"] | Callable[[bytes], Any]
-
-_JSON = make_flags("json", "none", is_none=False)
 
 
 class OldEntry(NamedTuple):
@@ -61,16 +55,31 @@ class OldEntry(NamedTuple):
     """Its tags, where a function was given that tells them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An old entry that may be taken over."""
+
+    entry: OldEntry
+    tags: tuple[bytes, ...]
+    name: str
+    data: bytes
+    epoch: int
+    born: int
+    """Where the log was known when the reading began: what was invalidated since kills it."""
+
+
 @dataclass(slots=True)
 class OldEntryCounts:
     """What became of old entries in this process."""
 
     taken: int = 0
-    """Taken over."""
+    """Stored here."""
     absent: int = 0
     """Not there, or their server could not be asked."""
     refused: int = 0
-    """Invalidated since the switch, or the log does not say whether they were."""
+    """Invalidated since the switch, or the log does not say whether they were; or names of Stoker's own."""
+    unnamed: int = 0
+    """The function `names` raised."""
     undecodable: int = 0
     """Not of the form that was said, not of the loader's type, or larger than the type's `max_entry`."""
 
@@ -87,6 +96,8 @@ class OldEntries:
             `bytes`; or a function of the bytes, which may raise what it likes. Nothing is ever unpickled.
         url: Where they are, if not on the manager's server and in its database.
         keep: Leave what was taken where it is: for readers that are still on the older cache.
+        switch: The name of the switch, the same in all processes. Without one it is the first of this prefix;
+            a later one, once the log has been swept, needs a name of its own.
 
     Raises:
         UsageError: An argument can't be used.
@@ -101,23 +112,24 @@ class OldEntries:
         decode: Decode = "json",
         url: str | None = None,
         keep: bool = False,
+        switch: str | None = None,
     ) -> None:
-        if isinstance(names, str) and "{key}" not in names:
-            raise UsageError(f"names: {names!r} has no {{key}} in it: all entries would have one name")
+        if not callable(names) and not (isinstance(names, str) and "{key}" in names):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"names: {names!r:.80} has no {{key}} in it: all entries would have one name")
         if not isinstance(until, datetime) or until.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError("until: a moment with its time zone: datetime(…, tzinfo=UTC)")
         if not callable(decode) and decode not in {"json", "zlib", "text", "bytes"}:
             raise UsageError(f"decode: 'json', 'zlib', 'text', 'bytes' or a function, not {decode!r:.40}")
-        if url is None and not manager.config.redis.enabled:
-            raise UsageError("url: this cache has no server of its own: say where the old entries are")
+        self._server = OldServer(manager, url)
+        if isinstance(names, str) and self._server.is_ours(names):
+            raise UsageError(f"names: {names!r:.80} begins as Stoker's own do: give it another `prefix`")
         self.counts = OldEntryCounts()
         self._manager = manager
         self._names = names
         self._until = until.timestamp()
-        self._decode = decode
+        self._decode: Decode = decode
         self._keep = keep
-        self._own_link = None if url is None else _link_to(url, manager)
-        self._note = SwitchNote(manager, self._id(), self._until)
+        self._note = SwitchNote(manager, switch, self._until)
         self._standing: dict[LoadFunction, LoadFunction] = {}
 
     @property
@@ -127,15 +139,12 @@ class OldEntries:
 
     async def close(self) -> None:
         """Close the connection to `url`; where none was given there is nothing to close."""
-        if self._own_link is not None:
-            await self._own_link.close()
+        await self._server.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     def before(
@@ -165,12 +174,12 @@ class OldEntries:
             under_way = None if self.over else load_of(load_old)
             if under_way is not None and _misses(under_way[1]):
                 flight, needed = under_way
-                name = None if isinstance(self._names, str) else self._names(*args, **kwargs)
                 give = _tags_by(tags, needed, load_old, args, kwargs)
-                found = await self.take(*needed.name, name=name, into=returned_by(load), tags=give)
-                if found is not None:
-                    flight.fresh_at_most = found.seconds
-                    return cast("R", found.value)
+                name = self._name_by(needed, args, kwargs)
+                found = name and await self._find(*needed.name, name, returned_by(load), give)
+                if found:
+                    self._leave_to(flight, found)
+                    return cast("R", found.entry.value)
             return await load(*args, **kwargs)
 
         if tags is None and find_by_function(load) is not None:  # of these there are few, and they stay
@@ -206,13 +215,13 @@ class OldEntries:
         value = await self._manager.get(cache_type, key, MISSING, into=into)
         if value is not MISSING:
             return value
-        found = None if self.over else await self.take(cache_type, key, name=name, into=into, tags=tags)
+        named = self._name(cache_type, key, name)
+        found = await self._find(cache_type, key, named, into, tags)
         if found is None:
             return default
-        value, seconds, tagged = found
-        if await self._manager.set(cache_type, key, value, ttl=seconds, tags=tagged, if_absent=True):
-            return value
-        return await self._manager.get(cache_type, key, value, into=into)  # somebody was faster
+        if await self._store(cache_type, key, found):
+            return found.entry.value
+        return await self._instead(cache_type, key, found.entry.value, default, into)
 
     async def take(
         self,
@@ -223,7 +232,7 @@ class OldEntries:
         into: Any = Any,
         tags: TagFunction | None = None,
     ) -> OldEntry | None:
-        """Remove an old entry and return it, for the caller to store; None where there is none to be used.
+        """Take an old entry over: store it here, then remove it there. None where nothing was stored.
 
         Args:
             cache_type: Its type here.
@@ -235,25 +244,12 @@ class OldEntries:
         Raises:
             UsageError: The key can't be used, or has no name.
         """
-        policy, name = self._manager.policy(cache_type), self._name(cache_type, check_key(key), name)
-        if self.over or (switch := await self._note.find()) is None:
+        self._manager.policy(cache_type)
+        named = self._name(cache_type, check_key(key), name)
+        found = await self._find(cache_type, key, named, into, tags)
+        if found is None or not await self._store(cache_type, key, found):
             return None
-        left = switch.at + policy.ttl - time.time()  # without any, what there is, is too old for the type
-        if left <= 0 or (found := await self._fetch(name, policy)) is None:
-            return None
-        data, seconds = found
-        try:
-            value = self._decoded(data, into, policy)
-            tagged = encode_tags(() if tags is None else tags(value))
-        except Exception as error:  # noqa: BLE001  users' functions raise what they like
-            self._count_undecodable(cache_type, error)
-            return None
-        if not self._note.spares(cache_type, key, tagged, switch, policy):
-            self.counts.refused += 1
-            return None
-        self.counts.taken += 1
-        self._remove(name)
-        return OldEntry(value, min(left, seconds), tuple(tag.decode() for tag in tagged))
+        return found.entry
 
     # -- the older cache --------------------------------------------------------------------------
 
@@ -265,69 +261,118 @@ class OldEntries:
             raise UsageError("name: which old entry? `names` is a function of a loader's arguments")
         return self._names.replace("{type}", cache_type).replace("{key}", key)
 
-    async def _link(self) -> Link:
-        if self._own_link is None:
-            return self._manager.link
-        if not self._own_link.connections:
-            await self._own_link.connect()
-        return self._own_link
-
-    async def _fetch(self, name: str, policy: Policy) -> tuple[bytes, float] | None:
-        """The bytes of an old entry, one more than it may have at most, and the seconds it has left."""
-        data: Any = b""
-        left_ms: Any = -2
-        with contextlib.suppress(LinkError):
-            link = await self._link()
-            data, left_ms = await link.calls([("GETRANGE", name, 0, policy.max_entry), ("PTTL", name)])
-        if not isinstance(data, bytes) or not data or not isinstance(left_ms, int) or left_ms in {-2, 0}:
-            self.counts.absent += 1  # also what is of another kind, gone in between, or out of reach
+    def _name_by(self, needed: Load, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+        """The name that belongs to a load; None where the user's function raises."""
+        if isinstance(self._names, str):
+            return self._name(*needed.name, None)
+        try:
+            name = self._names(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  users' functions raise what they like
+            self.counts.unnamed += 1
+            if self.counts.unnamed == 1:
+                self._warn("old_entry_unnamed", needed.cache_type, error)
             return None
-        return data, math.inf if left_ms < 0 else left_ms / 1000
+        return self._name(*needed.name, name)
 
-    def _remove(self, name: str) -> None:
-        if self._keep:
-            return
-        link = self._own_link or self._manager.link
-        with contextlib.suppress(LinkError):  # else it expires by itself
-            link.post(("UNLINK", name), _ignore)
+    async def _find(
+        self, cache_type: str, key: str, name: str, into: Any, tags: TagFunction | None
+    ) -> _Found | None:
+        """Read an old entry; None where there is none that may be used."""
+        if self.over or (switch := await self._note.find()) is None:
+            return None
+        policy, log = self._manager.policy(cache_type), self._manager.log
+        left = switch.at + policy.ttl - time.time()  # without any, what there is, is too old for the type
+        if left <= 0:
+            return None
+        if self._server.is_ours(name) or not (log.epoch or await log.catch_up()):
+            self.counts.refused += 1
+            return None
+        epoch, born = log.epoch, log.seen
+        if (found := await self._server.fetch(name, policy.max_entry)) is None:
+            self.counts.absent += 1
+            return None
+        data, seconds = found
+        try:
+            value = decode_old(self._decode, data, into, policy.max_entry)
+            tagged = encode_tags(() if tags is None else tags(value))
+        except Exception as error:  # noqa: BLE001  users' functions raise what they like
+            self._count_undecodable(cache_type, error)
+            return None
+        if not await self._note.spares(cache_type, key, tagged, switch, policy) or log.epoch != epoch:
+            self.counts.refused += 1
+            return None
+        entry = OldEntry(value, min(left, seconds), tuple(tag.decode() for tag in tagged))
+        return _Found(entry, tagged, name, data, epoch, born)
 
-    def _decoded(self, data: bytes, into: Any, policy: Policy) -> Any:
-        most = policy.max_entry
-        if len(data) > most:
-            raise EntryError(f"more than {most} bytes")
-        if callable(self._decode):
-            return self._decode(data)
-        if self._decode == "bytes":
-            return data
-        if self._decode == "text":
-            return data.decode()
-        if self._decode == "zlib" and data[:1] == b"\x78":  # no JSON begins so
-            expander = zlib.decompressobj()
-            data = expander.decompress(data, most)
-            if not expander.eof:
-                raise EntryError(f"cut off, or decompresses to more than {most} bytes")
-        return decode_payload(_JSON, data, into, most)
+    async def _store(self, cache_type: str, key: str, found: _Found) -> bool:
+        """Store what was found if nothing is stored, and only then remove it there; say whether it was."""
+        manager, policy = self._manager, self._manager.policy(cache_type)
+        if not policy.in_redis and await manager.exists(cache_type, key):
+            return False  # in memory alone nothing may come between look and store
+        stored = await manager.storage.store(
+            cache_type,
+            key,
+            found.entry.value,
+            found.tags,
+            found.epoch,
+            found.born,
+            ttl=found.entry.seconds,
+            condition=HEAD,
+            overwrites=policy.in_redis,
+        )
+        self.counts.taken += stored
+        if stored and (not policy.in_memory or not policy.in_redis or await self._state(cache_type, key)):
+            self._remove(found)
+        return stored
+
+    async def _instead(self, cache_type: str, key: str, value: Any, default: Any, into: Any) -> Any:
+        """What is answered where an old value could not be stored."""
+        there = await self._manager.get_uncounted(cache_type, key, MISSING, into=into)
+        if there is not MISSING:
+            return there  # somebody was faster
+        # What is stored and no longer served is younger than any old entry.
+        return default if await self._state(cache_type, key) else value
+
+    async def _state(self, cache_type: str, key: str) -> State | None:
+        """How the key's entry stands on the server; None where there is none, or nobody can say."""
+        with contextlib.suppress(LinkError):
+            (found,) = await self._manager.peek(cache_type, [key])
+            return None if found is None else found.state
+        return None
+
+    def _leave_to(self, flight: Flight, found: _Found) -> None:
+        """Leave it to a load to store what was found; once that is done, it is removed there."""
+        flight.fresh_at_most = found.entry.seconds
+
+        def landed(future: asyncio.Future[Loaded]) -> None:
+            if not future.cancelled() and future.exception() is None and future.result().stored:
+                self.counts.taken += 1
+                self._remove(found)
+
+        flight.landed.add_done_callback(landed)
+
+    def _remove(self, found: _Found) -> None:
+        if not self._keep:
+            self._server.remove(found.name, found.data)
 
     def _count_undecodable(self, cache_type: str, error: Exception) -> None:
         self.counts.undecodable += 1
         self._manager.counters.of(cache_type).undecodable += 1
         if self.counts.undecodable == 1:
-            logger.warning(
-                "action=old_entry_undecodable cache_type=%s reason=%s",
-                cache_type,
-                type(error).__name__,  # its text may hold the value
-                extra={"action": "old_entry_undecodable"},
-            )
+            self._warn("old_entry_undecodable", cache_type, error)
 
-    def _id(self) -> str:
-        names: Any = self._names
-        text = names if isinstance(names, str) else f"{names.__module__}.{names.__qualname__}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    @staticmethod
+    def _warn(action: str, cache_type: str, error: Exception) -> None:
+        said = action, cache_type, type(error).__name__  # its text may hold a value
+        logger.warning("action=%s cache_type=%s reason=%s", *said, extra={"action": action})
 
 
 def _misses(needed: Load) -> bool:
-    """Whether nothing is stored: what is refreshed, or warmed, is younger than any old entry."""
-    return needed.lookup is not None and needed.lookup.entry is None
+    """Whether nothing is stored: what is refreshed, or warmed, is younger than any old entry.
+
+    Where the server could not be asked, nobody knows what others have invalidated.
+    """
+    return needed.lookup is not None and needed.lookup.state is State.ABSENT
 
 
 def _tags_by(
@@ -353,13 +398,3 @@ def _tags_by(
         return () if own is None else own(value)
 
     return give
-
-
-def _link_to(url: str, manager: CacheManager) -> Link:
-    ours = manager.config.redis
-    there = RedisConfig(url=url, connect_timeout=ours.connect_timeout, timeout=ours.timeout)
-    return make_link(there, manager.keys)
-
-
-def _ignore(_reply: Any) -> None:
-    """It was there, or it was gone."""

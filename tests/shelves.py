@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stoker.core import CacheInterface, UsageError
@@ -79,6 +79,12 @@ class DictStore(CacheInterface):
     async def clear(self) -> bool:
         return await self.clear_beginning("")
 
+    async def set_many(
+        self, values: Mapping[str, Any], ttl: float | None = None, *, tags: Iterable[str] = ()
+    ) -> int:
+        self.check(ttl)
+        return await super().set_many(values, ttl, tags=tags)
+
     async def clear_beginning(self, beginning: str) -> bool:
         if self.shelf.down:
             return False
@@ -93,12 +99,14 @@ class DictStore(CacheInterface):
         return float("inf") if entry[1] is None else entry[1] - self.shelf.now
 
     async def expire(self, key: str, ttl: float) -> bool:
+        self.check(ttl)
         entry = self.found(key)
         if entry is not None:
             self.shelf.entries[self.name(key)] = entry[0], self.ends(ttl)
         return entry is not None
 
     async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
+        self.check(ttl)
         if self.shelf.down:
             return None
         value, ends = self.shelf.counters.get(self.name(key), (0, self.ends(ttl)))

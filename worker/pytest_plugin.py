@@ -7,6 +7,7 @@ used. The fixtures are no coroutines: they work with pytest-asyncio, with anyio,
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 if TYPE_CHECKING:
     from stoker.core import CacheConfig, CacheManager
 
-# So that pytest tells what a rule of the contract compared; now, as a conftest.py may import it next.
-pytest.register_assert_rewrite("stoker.core.testing")
+# So that pytest tells what a rule of the contract compared; now, as a conftest.py may import it next. With
+# what was imported before pytest, that is too late: pytest would warn, and warnings may be errors.
+if "stoker.core.testing" not in sys.modules:
+    pytest.register_assert_rewrite("stoker.core.testing")
 
 #: A server for tests, where there is one already; else one is started.
 SERVER_VARIABLE = "STOKER_TEST_URL"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest import SkipTest
 
 from stoker.core.entries.codec import MISSING
 from stoker.core.interface import CacheInterface
@@ -106,12 +107,22 @@ class CounterRules(Rules):
         await cache.delete("deleted")
         assert await cache.increment("deleted") == 1, "a deleted counter begins anew"
         await cache.increment("brief", 5, ttl=self.tick)
-        await self.elapse(self.tick)
         for _ in range(MANY):
-            await self.elapse(self.tick / 4)
+            await self.elapse(self.tick / 2)
             if await cache.increment("brief", ttl=self.tick) == 1:
                 return
         raise AssertionError("a counter outlived its TTL, which runs from its first increment")
+
+    @rule
+    async def test_counters_of_namespaces_are_apart(self, cache: CacheInterface) -> None:
+        """Where the store has namespaces: each counts for itself, and a delete stays in its own."""
+        if not self.namespaces:
+            raise SkipTest("the store has no namespaces")
+        other = await self.another(f"{self.namespace}-other")
+        await cache.increment("counter", 5)
+        assert await other.increment("counter") == 1, "each namespace has a counter of its own"
+        await cache.delete("counter")
+        assert await other.increment("counter") == 2, "a delete stays in its namespace"
 
     @rule
     async def test_no_increment_is_lost(self, cache: CacheInterface) -> None:

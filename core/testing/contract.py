@@ -20,5 +20,6 @@ class CacheContract(ValueRules, LifetimeRules, BatchRules, LoadRules, CounterRul
     ```
 
     Override `elapse` where the store's clock can be set, and `tick`, `binary`, `namespaces` and `large` where
-    the store can do less. `FailureContract` beside it is for stores that can be out of reach.
+    the store can do less; say `copies = True` where it can do more. `FailureContract` beside it is for stores
+    that can be out of reach.
     """

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
 from stoker.core.entries.codec import MISSING
 from stoker.core.interface import CacheInterface
 from stoker.core.testing.rules import Rules, rule
@@ -74,6 +78,25 @@ class LifetimeRules(Rules):
                 continue
             raise AssertionError(f"ttl={ttl} was taken: it is no time to live")
         assert await cache.exists("key") is False, "nothing was stored"
+
+    @rule
+    async def test_no_other_method_takes_such_a_ttl(self, cache: CacheInterface) -> None:
+        """Neither `expire`, which would say that something lives on, nor `set_many`, nor `increment`."""
+        await cache.set("key", "tea", ttl=LONG)
+        for ttl in (0, -1):
+            calls: dict[str, Callable[[], Awaitable[Any]]] = {
+                "expire": partial(cache.expire, "key", ttl),
+                "set_many": partial(cache.set_many, {"new": 1}, ttl=ttl),
+                "increment": partial(cache.increment, "counter", ttl=ttl),
+            }
+            for name, call in calls.items():
+                try:
+                    await call()
+                except ValueError:
+                    continue
+                raise AssertionError(f"{name} took a TTL of {ttl}: it is no time to live")
+        assert await cache.get("key") == "tea", "what is there stays as it was"
+        assert await cache.exists("new") is False, "nothing was stored"
 
     @rule
     async def test_a_set_if_absent_stores_only_then(self, cache: CacheInterface) -> None:

@@ -23,6 +23,8 @@ class Rules:
         tick: The shortest TTL that the store keeps, in seconds; 1 where it counts in whole seconds.
         binary: Whether it keeps bytes as bytes.
         namespaces: Whether caches of two namespaces are apart.
+        copies: Whether a value that was read, or stored, may be changed without others seeing it. Stores in
+            memory may hand out what they keep; then a reader must not change it.
         large: Bytes of a value that it must be able to keep.
         namespace: That of the running test.
         made: The caches that it has made.
@@ -31,6 +33,7 @@ class Rules:
     tick: ClassVar[float] = 0.05
     binary: ClassVar[bool] = True
     namespaces: ClassVar[bool] = True
+    copies: ClassVar[bool] = False
     large: ClassVar[int] = 2**20
     namespace: str
     made: list[CacheInterface]

@@ -119,6 +119,19 @@ class ValueRules(Rules):
         assert await cache.get("key") == {"two": 2}, "the last value counts"
 
     @rule
+    async def test_a_value_belongs_to_who_reads_it(self, cache: CacheInterface) -> None:
+        """Where the store says that it `copies`: what readers or writers change, others don't see."""
+        if not self.copies:
+            raise SkipTest("the store does not say that it copies values")
+        value = {"names": ["tea"]}
+        await cache.set("key", value)
+        value["names"].append("cup")
+        for found in (await cache.get("key"), (await cache.get_many(["key"]))["key"]):
+            assert found == {"names": ["tea"]}, "what a writer changes after the set is not stored"
+            found["names"].append("pot")
+        assert await cache.get("key") == {"names": ["tea"]}, "what a reader changes is not stored"
+
+    @rule
     async def test_tags_change_nothing_for_a_read(self, cache: CacheInterface) -> None:
         """A store may make nothing of them, but must take them."""
         assert await cache.set("key", "tea", tags=["drink", "hot"]) is True, "tags are taken"
@@ -153,6 +166,14 @@ class ValueRules(Rules):
         assert await cache.get_many(["user:1", "user:2"]) == {}, "what begins so is gone"
 
     @rule
+    async def test_a_beginning_is_no_pattern(self, cache: CacheInterface) -> None:
+        """What stands in it stands for itself."""
+        for beginning in ("a[1]:", "a?:", "a*:", "a\\b:", "{a}:"):
+            await cache.set(f"{beginning}key", "tea")
+            assert await cache.clear_beginning(beginning) is True, "clear_beginning answers True"
+            assert await cache.exists(f"{beginning}key") is False, f"what begins with {beginning!r} is gone"
+
+    @rule
     async def test_equal_data_have_one_key(self, cache: CacheInterface) -> None:
         """In whatever order, and other data have another; it can be used as a key."""
         one = cache.hash_key({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
@@ -165,9 +186,14 @@ class ValueRules(Rules):
 
     @rule
     async def test_a_read_may_go_uncounted(self, cache: CacheInterface) -> None:
-        """With `track_stats=False` the answer is the same."""
+        """With `track_stats=False` the answer is the same, and statistics don't know of it."""
         await cache.set("key", "tea")
+        await cache.get("key")
+        before = await cache.get_stats()
         assert await cache.get("key", track_stats=False) == "tea", "an uncounted read answers the same"
+        assert await cache.get("absent", "default", track_stats=False) == "default", "an uncounted miss, too"
+        after = await cache.get_stats()
+        assert (after.hits, after.misses) == (before.hits, before.misses), "an uncounted read was counted"
 
     @rule
     async def test_statistics_can_be_asked_for(self, cache: CacheInterface) -> None:

@@ -6,9 +6,13 @@ import secrets
 from dataclasses import dataclass, field
 
 from stoker.core import CacheManager
+from stoker.core.errors import StokerError
 
 #: Sign-ins that one user may try in a minute.
 MAX_ATTEMPTS = 5
+
+#: Ids that are tried for a session. Two are never the same; a set that fails twice fails for another reason.
+MAX_IDS = 2
 
 
 @dataclass
@@ -23,6 +27,10 @@ class TooManyAttemptsError(Exception):
     """Somebody tries passwords."""
 
 
+class NoSessionError(StokerError):
+    """No session could be begun: the cache can't keep one now."""
+
+
 class Sessions:
     """The sessions of all processes that use one server."""
 
@@ -34,15 +42,17 @@ class Sessions:
 
         Raises:
             TooManyAttemptsError: The user has signed in too often within a minute.
+            NoSessionError: The cache can't keep a session now; its server is away, or full.
         """
         attempts = await self._cache.increment("session", f"attempts:{user}", ttl=60)
         if attempts is not None and attempts > MAX_ATTEMPTS:
             raise TooManyAttemptsError(f"user {user}")
-        while True:
+        for _ in range(MAX_IDS):
             name = secrets.token_urlsafe(16)
             # The tag ends all sessions of the user at once; `if_absent` makes sure that the id is new.
             if await self._cache.set("session", name, Session(user), tags=[f"user:{user}"], if_absent=True):
                 return name
+        raise NoSessionError("no session can be kept now: is the cache's server there?")
 
     async def find(self, name: str) -> Session | None:
         """Return a session that has not ended; it lives for another half hour from now."""

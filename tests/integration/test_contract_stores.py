@@ -61,6 +61,7 @@ def manager_of(cache: Any) -> CacheManager:
 
 
 class TestRedis(ManagersContract):
+    copies = True
     tiers: ClassVar[list[str]] = ["redis"]
 
 
@@ -112,6 +113,7 @@ class StoresContract(ManagersContract):
 
 
 class TestRedisCache(StoresContract):
+    copies = True
     store: ClassVar[type[RedisCache | MultiLayerCache]] = RedisCache
     tiers: ClassVar[list[str]] = ["redis"]
 

@@ -6,16 +6,20 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+import redis
 from examples.running import Report, run
+from examples.sessions.sessions import NoSessionError, Sessions
 
+from stoker.core import CacheConfig, CacheManager
 from tests.pages import ROOT
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 #: Each example, and how many claims it makes.
 EXAMPLES = {"sessions": 6, "queries": 6, "speech": 6, "service": 6, "llm": 9}
@@ -58,6 +62,66 @@ def test_without_any_server_it_says_what_to_do() -> None:
 
     assert result.returncode == 2
     assert "redis-server" in result.stderr
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_with_a_dead_server_it_says_so_and_nothing_else(name: str) -> None:
+    result = run_example(name, REDIS_URL=f"redis://:secret@127.0.0.1:{free_port()}/0")
+
+    assert result.returncode == 2
+    assert not result.stdout
+    assert re.fullmatch(r"no server at \$REDIS_URL, redis://.*\n", result.stderr)
+    assert "secret" not in result.stderr
+
+
+def test_a_url_that_is_none_is_told_in_one_line() -> None:
+    result = run_example("sessions", REDIS_URL="http://:secret@host/")
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"\$REDIS_URL: .*http.*\n", result.stderr)
+    assert "secret" not in result.stderr
+
+
+async def test_no_session_is_tried_for_ever_on_a_dead_server() -> None:
+    config = CacheConfig(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    async with CacheManager(config, recording=False) as cache:
+        with pytest.raises(NoSessionError, match="server"):
+            await Sessions(cache).sign_in(1)
+
+
+#: An example that says when it has stored something, and then waits for its end.
+WAITING = """
+import asyncio, sys
+from examples.running import cache_of, run, settings
+
+async def main(url, report):
+    async with cache_of(settings(url, "waiting")) as cache:
+        await cache.set("session", "s1", {"user": 1})
+        print(f"ready at {url}", flush=True)
+        await asyncio.Event().wait()
+
+sys.exit(run("Waiting", main))
+"""
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "started"])
+def test_what_is_terminated_cleans_up(given: bool, redis_server: RedisServer, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "REDIS_URL"}
+    environment |= {"TMPDIR": str(tmp_path)} | ({"REDIS_URL": redis_server.url} if given else {})
+    command = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = next(line for line in process.stdout if line.startswith("ready at ")).split()[-1]
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    if given:
+        client = redis_server.client()
+        assert not client.keys("example-waiting-*")
+        client.close()
+    else:
+        with pytest.raises(redis.ConnectionError):
+            redis.Redis.from_url(url).ping()
+        assert not list(tmp_path.glob("stoker-example-*"))
 
 
 def test_what_does_not_hold_is_seen_by_the_exit_code(

@@ -225,6 +225,14 @@ def test_a_contract_tells_what_was_compared(runs: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*the last value counts*", "*assert 'something else' == {'two': 2}*"])
 
 
+def test_a_contract_that_was_imported_before_is_no_trouble(runs: pytest.Pytester) -> None:
+    runs.makepyfile("def test_it(stoker_cache): ...")
+    program = "import stoker.core.testing, pytest; raise SystemExit(pytest.main(['-q', '-W', 'error']))"
+    result = runs.run(sys.executable, "-c", program)
+
+    assert result.ret == 0, result.stdout.str() + result.stderr.str()
+
+
 def test_it_is_found_where_stoker_is_installed() -> None:
     from importlib.metadata import entry_points
 
@@ -247,7 +255,7 @@ def test_the_page_on_testing_is_right(runs: pytest.Pytester) -> None:
     )
     result = runs.runpytest_subprocess("-q")
 
-    assert result.parseoutcomes() == {"passed": 2 + 35}, result.stdout.str()
+    assert result.parseoutcomes() == {"passed": 2 + 39}, result.stdout.str()
 
 
 def test_the_page_on_testing_names_the_fixtures(pytestconfig: pytest.Config) -> None:

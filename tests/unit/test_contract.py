@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from unittest import SkipTest
 
 import pytest
 
-from stoker.core import CacheInterface
+from stoker.core import CacheInterface, CacheStats
 from stoker.core.testing import CacheContract, FailureContract
 from tests.shelves import DictStore, Shelf
 
@@ -19,6 +20,7 @@ class TestDictStore(CacheContract, FailureContract):
     """Somebody's own store, with a clock that the tests set: none of them waits."""
 
     store: type[DictStore] = DictStore
+    copies = True
 
     async def make(self, namespace: str) -> CacheInterface:
         if not hasattr(self, "shelf"):
@@ -224,6 +226,64 @@ class BeginsAtOne(DictStore):
         return None if value is None else value + 1
 
 
+class Slides(DictStore):
+    async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
+        value = await super().increment(key, amount, ttl=ttl)
+        if value is not None:
+            self.shelf.counters[self.name(key)] = value, self.ends(ttl)
+        return value
+
+
+class SharesCounters(DictStore):
+    async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
+        begin, self.begin = self.begin, "shared:"
+        try:
+            return await super().increment(key, amount, ttl=ttl)
+        finally:
+            self.begin = begin
+
+    async def delete(self, key: str) -> int:
+        self.shelf.counters.pop(f"shared:{key}", None)
+        return await super().delete(key)
+
+
+class ClearsByPattern(DictStore):
+    async def clear_beginning(self, beginning: str) -> bool:
+        for name in fnmatch.filter(list(self.shelf.entries), f"{self.begin}{beginning}*"):
+            del self.shelf.entries[name]
+        return True
+
+
+class EndsWhatIsToLive(DictStore):
+    async def expire(self, key: str, ttl: float) -> bool:
+        return ttl <= 0 or await super().expire(key, ttl)
+
+
+class HandsOutItsOwn(DictStore):
+    async def get(self, key: str, default: Any = None, **options: Any) -> Any:
+        entry = self.found(key)
+        return default if entry is None else entry[0]
+
+
+class KeepsWhatIsTheirs(DictStore):
+    async def set(self, key: str, value: Any, ttl: float | None = None, **options: Any) -> bool:
+        stored = await super().set(key, value, ttl, **options)
+        if stored:
+            self.shelf.entries[self.name(key)] = value, self.ends(ttl)
+        return stored
+
+
+class CountsAllReads(DictStore):
+    hits = 0
+
+    async def get(self, key: str, default: Any = None, **options: Any) -> Any:
+        self.hits += self.found(key) is not None
+        return await super().get(key, default, **options)
+
+    async def get_stats(self) -> CacheStats:
+        return CacheStats(backend="dict", connected=True, hits=self.hits)
+
+
 class CountsForEver(DictStore):
     async def increment(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
         return await super().increment(key, amount)
@@ -288,7 +348,19 @@ BROKEN: dict[str, type[DictStore]] = {
     "test_no_increment_is_lost": ReadsThenWrites,
     "test_of_many_who_set_if_absent_one_does": LooksThenSets,
     "test_trouble_is_a_miss": RaisesInTrouble,
+    "test_counters_of_namespaces_are_apart": SharesCounters,
+    "test_a_beginning_is_no_pattern": ClearsByPattern,
+    "test_no_other_method_takes_such_a_ttl": EndsWhatIsToLive,
+    "test_a_value_belongs_to_who_reads_it": HandsOutItsOwn,
 }
+
+
+#: Further ways to break some of them.
+MORE: list[tuple[str, type[DictStore]]] = [
+    ("test_a_counter_ends_with_its_ttl_or_a_delete", Slides),
+    ("test_a_value_belongs_to_who_reads_it", KeepsWhatIsTheirs),
+    ("test_a_read_may_go_uncounted", CountsAllReads),
+]
 
 
 def rules() -> dict[str, Callable[[Any], None]]:
@@ -303,10 +375,10 @@ def test_each_rule_has_a_store_that_breaks_it() -> None:
     assert set(BROKEN) == set(rules())
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_store_is_found_out(name: str) -> None:
+@pytest.mark.parametrize(("name", "store"), [*BROKEN.items(), *MORE])
+def test_a_broken_store_is_found_out(name: str, store: type[DictStore]) -> None:
     contract = TestDictStore()
-    contract.store = BROKEN[name]
+    contract.store = store
     with pytest.raises((AssertionError, ConnectionError)):
         rules()[name](contract)
 
@@ -315,8 +387,14 @@ def test_a_store_says_what_it_can_not() -> None:
     class Modest(TestDictStore):
         binary = False
         namespaces = False
+        copies = False
 
-    for name in ("test_bytes_stay_bytes", "test_namespaces_are_apart"):
+    for name in (
+        "test_bytes_stay_bytes",
+        "test_namespaces_are_apart",
+        "test_counters_of_namespaces_are_apart",
+        "test_a_value_belongs_to_who_reads_it",
+    ):
         with pytest.raises(SkipTest):
             rules()[name](Modest())
 
