@@ -33,9 +33,7 @@ class Invalidating(Reads):
         here = sum(self.memory.remove(cache_type, key) for key in named) if policy.in_memory else 0
         if self._alone:
             return here + sum(self._tallies.remove(cache_type, key) for key in named)
-        if not receipt.acknowledged:
-            return here  # the server is away: it is all that can be unlinked now
-        gone = await self.tier.unlink(cache_type, named)
+        gone = await self.tier.unlink(cache_type, named) if receipt.acknowledged else 0
         return gone if policy.in_redis else here + gone
 
     async def invalidate_type(self, cache_type: str) -> Receipt:

@@ -154,7 +154,8 @@ class Writes(Parts):
             return None
         mark = marks.take(self._owner, cache_type, key)
         if mark is None and cache_type in self.keeps_alone and not self.link.ready:
-            return self.log.epoch, self.log.seen
+            log = self.log
+            return log.epoch, log.known if log.epoch else log.seen
         return mark
 
     # -- computing by hand ------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from math import copysign
+from operator import attrgetter
 from typing import Any, cast
 
 import msgspec
@@ -192,7 +193,11 @@ def _is_brought(message: Any) -> bool:
     names = _names_of(kind)
     if names is None or not dataclasses.is_dataclass(message):
         return False
-    return _is_flat([(name, getattr(message, name)) for name in names])
+    values = _getter_of(kind)(message)
+    for value in values:
+        if type(value) is not str:
+            return _is_flat(zip(names, values, strict=True))
+    return True
 
 
 def _is_flat(fields: Iterable[tuple[str, Any]]) -> bool:
@@ -210,7 +215,7 @@ def fields_of(value: Any) -> dict[str, Any] | None:
     kind = cast("Any", type(value))
     names = _names_of(kind)
     if names is not None:
-        found = {name: getattr(value, name) for name in names}
+        found = dict(zip(names, _getter_of(kind)(value), strict=True))
         return found | (value.model_extra or {}) if isinstance(value, BaseModel) else found
     return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else None
 
@@ -223,6 +228,15 @@ def _names_of(kind: type[Any]) -> tuple[str, ...] | None:
     if issubclass(kind, BaseModel):
         return tuple(kind.model_fields)
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+@lru_cache(maxsize=1024)
+def _getter_of(kind: Any) -> Callable[[Any], Sequence[Any]]:
+    """What gets the values of the fields that a class declares."""
+    names: tuple[str, ...] = _names_of(kind) or ()
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: [getattr(value, name) for name in names]
 
 
 def _plain(value: Any) -> Any:

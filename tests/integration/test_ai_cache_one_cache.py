@@ -173,3 +173,20 @@ async def test_memory_serves_what_it_had_for_a_day() -> None:
     config = CacheConfig(types={"ai_response": {"on_outage": "bypass"}})
     bypassing = AIResponseCache(config=config)
     assert bypassing.manager.policy("ai_response").outage_seconds == 0
+
+
+async def test_a_set_overwrites_what_was_set_just_before_the_server_went(
+    own_redis_server: RedisServer,
+) -> None:
+    config = CacheConfig(redis={"url": own_redis_server.url, "timeout": 5.0})
+    async with AIResponseCache(config=config) as cache:
+        for key in "abcde":
+            assert await cache.set(key, "old")
+        assert len(await cache.get_many(list("abcde"))) == 5
+        own_redis_server.kill()
+        await eventually(lambda: not cache.manager.link.ready, "the server is seen to be away")
+        assert await cache.set("a", "new", nx=True) is False
+        assert await cache.get("a") == "old"
+        assert await cache.set("b", "new")
+        assert await cache.set_many({"c": "new"}) == 1
+        assert await cache.get_many(["b", "c", "d"]) == {"b": "new", "c": "new", "d": "old"}
