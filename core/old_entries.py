@@ -247,9 +247,7 @@ class OldEntries:
         self._manager.policy(cache_type)
         named = self._name(cache_type, check_key(key), name)
         found = await self._find(cache_type, key, named, into, tags)
-        if found is None or not await self._store(cache_type, key, found):
-            return None
-        return found.entry
+        return found.entry if found and await self._store(cache_type, key, found) else None
 
     # -- the older cache --------------------------------------------------------------------------
 
@@ -321,7 +319,8 @@ class OldEntries:
             overwrites=policy.in_redis,
         )
         self.counts.taken += stored
-        if stored and (not policy.in_memory or not policy.in_redis or await self._state(cache_type, key)):
+        both = policy.in_memory and policy.in_redis  # then it may have come into memory alone
+        if stored and (not both or await self._is_on_server(cache_type, key)):
             self._remove(found)
         return stored
 
@@ -331,14 +330,14 @@ class OldEntries:
         if there is not MISSING:
             return there  # somebody was faster
         # What is stored and no longer served is younger than any old entry.
-        return default if await self._state(cache_type, key) else value
+        return default if await self._is_on_server(cache_type, key) else value
 
-    async def _state(self, cache_type: str, key: str) -> State | None:
-        """How the key's entry stands on the server; None where there is none, or nobody can say."""
+    async def _is_on_server(self, cache_type: str, key: str) -> bool:
+        """Whether the server has something for the key, dead or alive; not where it can't be asked."""
         with contextlib.suppress(LinkError):
-            (found,) = await self._manager.peek(cache_type, [key])
-            return None if found is None else found.state
-        return None
+            (head,) = await self._manager.tier.heads([self._manager.keys.entry(cache_type, key)])
+            return bool(head)
+        return False
 
     def _leave_to(self, flight: Flight, found: _Found) -> None:
         """Leave it to a load to store what was found; once that is done, it is removed there."""

@@ -148,6 +148,14 @@ def folders() -> list[Path]:
     return sorted(path.parent for path in (ROOT / "examples").glob("*/__main__.py"))
 
 
+def test_the_page_of_all_examples_names_each_and_the_folder_to_run_them_in() -> None:
+    text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+
+    for folder in folders():
+        assert f"`python -m examples.{folder.name}`" in text
+    assert "the folder of the project, the one with `pyproject.toml`" in " ".join(text.split())
+
+
 def test_each_example_is_run_here() -> None:
     assert {folder.name for folder in folders()} == set(EXAMPLES)
 

@@ -748,6 +748,12 @@ async def test_on_a_cluster_entries_are_taken_over_wherever_they_are(
         assert [await old.get("db_query", name) for name in names] == [None, *names[1:]]
         assert await cache.get_many("db_query", names) == {name: name for name in names[1:]}
 
+        async def removed() -> bool:
+            left = [name for name in names if await cache.link.call("EXISTS", f"{cluster_prefix}-old:{name}")]
+            return left == names[:1]
+
+        await eventually(removed, "each is removed on the server that had it")
+
 
 async def test_what_can_not_be_read_is_told_once_and_not_quoted(
     redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
