@@ -19,6 +19,9 @@ from typing import Any
 from stoker.core.errors import UsageError
 from stoker.core.identity import LOCAL
 
+#: Names that a cache remembers; of more, only those of functions that are there.
+MAX_NAMES = 10_000
+
 #: Of these, equal ones are the same.
 _PLAIN = frozenset((str, int, bool, bytes, float, type(None)))
 
@@ -47,6 +50,8 @@ class Names:
             gc.collect()  # what is gone may only not have been collected yet
             if not known.admits(function, counted):
                 raise UsageError(_refusal(function, known))
+        if len(self._claims) >= MAX_NAMES:
+            self._forget()
         self._claims[cache_type, name] = _Claim.of(function)
 
     def enter(
@@ -56,6 +61,15 @@ class Names:
         found = self._readers.get((cache_type, beginning), [])
         there = [reader for reader in found if reader.function() is not None]
         self._readers[cache_type, beginning] = [*there, _Reader(weakref.ref(function), frozenset(params))]
+
+    def _forget(self) -> None:
+        """Functions that are made for a while, each with its own namespace, are not all remembered."""
+        self._claims = {name: one for name, one in self._claims.items() if one.function() is not None}
+        self._readers = {
+            name: there
+            for name, readers in self._readers.items()
+            if (there := [reader for reader in readers if reader.function() is not None])
+        }
 
     def parameters(self, cache_type: str, beginning: str) -> frozenset[str] | None:
         """What tells results apart whose keys begin so; None where no function of this process has such."""

@@ -14,8 +14,8 @@ from stoker.core.decorators.arguments import DIGEST_BYTES, ArgumentDigest
 from stoker.core.decorators.claims import names_in
 from stoker.core.errors import UsageError
 from stoker.core.identity import short_name_of
-from stoker.core.keys import check_text
-from stoker.core.loading.loaders import Loader, TagFunction, register
+from stoker.core.keys import check_text, check_type_name
+from stoker.core.loading.loaders import Loader, TagFunction, check_returned, register
 from stoker.core.log.scopes import MAX_TAG_BYTES
 from stoker.core.settings.policy import check_ttl
 
@@ -86,6 +86,9 @@ class Keyed(Generic[P]):
         self._prefix = self._name + SEPARATOR
         self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore, prefix=self._prefix)
         self._key = self._arguments.__call__
+        if terms.cache_type:
+            check_type_name(terms.cache_type)
+            check_returned(self._name, function)
         self._take_its_name(place)
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:

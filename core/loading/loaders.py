@@ -108,7 +108,7 @@ def loader(
         if known is not None and not _is_same(known.function, function):
             raise UsageError(f"two loaders are called {chosen!r}: give one of them another name")
         spec = Loader(chosen, function, cache_type, tags, ttl)
-        _check_returned(chosen, function)
+        check_returned(chosen, function)
         _by_name[chosen] = _by_function[function] = spec
         return function
 
@@ -116,15 +116,28 @@ def loader(
 
 
 def register(spec: Loader) -> Loader:
-    """Let a decorated function be found by its name while it is there; another one of the name goes.
+    """Let a decorated function be found by its name while it is there; another one of the name goes."""
+    _decorated[spec.name] = spec
+    return spec
+
+
+def check_returned(name: str, function: LoadFunction) -> None:
+    """Refuse a function that can't be a loader.
 
     Raises:
         UsageError: It is annotated to return what can't be made from stored bytes.
     """
-    check_type_name(spec.cache_type)
-    _check_returned(spec.name, spec.function)
-    _decorated[spec.name] = spec
-    return spec
+    plain = _plain_function(function)
+    if plain is None:
+        return
+    try:
+        check_decodable(_resolve(plain))
+    except (NameError, AttributeError, TypeError):
+        return  # not defined yet, or for type checkers only: the first read looks again
+    except UsageError as error:
+        raise UsageError(
+            f"loader {name!r}: {error}; return plain data, a dataclass, a Struct or a model"
+        ) from None
 
 
 def find(name: str) -> Loader:
@@ -207,7 +220,7 @@ def values_returned_by(function: LoadFunction) -> Any:
 
 def registered() -> list[Loader]:
     """All loaders, by name."""
-    found = {**_decorated, **_by_name}
+    found = {**dict(_decorated.items()), **_by_name}  # items() holds those that may go meanwhile
     return [found[name] for name in sorted(found)]
 
 
@@ -283,20 +296,6 @@ def _annotation(function: FunctionType) -> Any:
     if typing.get_origin(returns) in _AWAITABLES and not inspect.iscoroutinefunction(function):
         returns = typing.get_args(returns)[-1]
     return returns
-
-
-def _check_returned(name: str, function: LoadFunction) -> None:
-    plain = _plain_function(function)
-    if plain is None:
-        return
-    try:
-        check_decodable(_resolve(plain))
-    except (NameError, AttributeError, TypeError):
-        return  # not defined yet, or for type checkers only: the first read looks again
-    except UsageError as error:
-        raise UsageError(
-            f"loader {name!r}: {error}; return plain data, a dataclass, a Struct or a model"
-        ) from None
 
 
 def _report(function: FunctionType, action: str, reason: str) -> None:

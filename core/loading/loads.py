@@ -255,9 +255,7 @@ class Loads:
         began = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
-                # Only now: the timer keeps a copy of the context until the deadline, whatever happens.
-                _loading.set((*_loading.get(), (self, flight, load)))
-                value = await load.function(*load.args, **load.kwargs)
+                value = await self._call(load, flight)
         except Exception as error:  # somebody else's function: counted, and raised again
             counters.load_failures += 1
             offered.end()
@@ -283,6 +281,17 @@ class Loads:
             self._tell_reload(load, seconds)
         for_one = not stored and not is_shareable(value, policy)
         return Loaded(value, tags, stored, seconds, for_one=for_one)
+
+    async def _call(self, load: Load, flight: Flight) -> Any:
+        """Call the loader; what it calls can tell that it does so within this load.
+
+        Only then: a timer keeps its context until it would have run, and with it the loader's arguments.
+        """
+        token = _loading.set((*_loading.get(), (self, flight, load)))
+        try:
+            return await load.function(*load.args, **load.kwargs)
+        finally:
+            _loading.reset(token)
 
     def _offer(self, load: Load, lookup: Lookup | None, policy: Policy) -> Offer:
         """Offer the loader what is stored, if that is alive now that the load begins."""

@@ -81,6 +81,27 @@ async def test_readers_of_many_keys_get_one_each(
         assert source.calls == 3
 
 
+async def test_they_load_at_once_and_not_one_after_the_other(redis_server: RedisServer, prefix: str) -> None:
+    """Each of those who waited is let go only when all of them load."""
+    async with make_manager(redis_server, prefix, page={}) as cache:
+        source, inside, all_inside = Source(), 0, asyncio.Event()
+
+        async def load() -> Any:
+            nonlocal inside
+            if not source.calls:
+                return await source.generator()
+            inside += 1
+            if inside == 3:
+                all_inside.set()
+            await all_inside.wait()
+            return iter(range(3))
+
+        waiting = [asyncio.create_task(cache.get_or_load("page", "k", load)) for _ in range(4)]
+        async with asyncio.timeout(20):
+            found = await joined(cache, source, waiting)
+        assert [list(one) for one in found] == [[0, 1, 2]] * 4
+
+
 async def test_what_is_only_too_large_is_shared(redis_server: RedisServer, prefix: str) -> None:
     async with make_manager(redis_server, prefix, page={"max_entry": 1024}) as cache:
         source = Source()

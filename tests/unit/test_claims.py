@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheConfig, MemoryCache, SyncCacheManager, UsageError, cached
+from stoker.core.decorators import claims
 from stoker.core.loading.loaders import registered
 from tests.stores import Dictionary
 
@@ -201,6 +203,47 @@ async def test_a_store_that_cant_be_hashed_serves_functions_made_by_others() -> 
     assert [await first(1), await second(1)] == ["a", "b"]
     with pytest.raises(UsageError, match="sees other variables"):
         closure(one, "c")
+
+
+async def test_names_of_functions_that_are_gone_are_not_remembered_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claims, "MAX_NAMES", 5)
+    cache = MemoryCache()
+
+    def for_a_while(number: int, source: object = None) -> Any:
+        @cached(cache, f"request{number}")
+        async def load() -> int:
+            return number if source is None else 0
+
+        return load
+
+    kept = for_a_while(-1)
+    for number in range(20):
+        assert await for_a_while(number)() == number
+        gc.collect()
+    names = claims.names_in(cache.manager)
+    assert len(names._claims) <= 5
+    assert len(names._readers) <= 5
+    with pytest.raises(UsageError, match="sees other variables"):
+        for_a_while(-1, object())
+    assert await kept() == -1
+
+
+def test_a_function_that_is_refused_has_no_name() -> None:
+    """It can be mended, and decorated again."""
+    cache = MemoryCache()
+
+    async def refused() -> threading.Event:
+        raise NotImplementedError
+
+    async def mended() -> int:
+        return 1
+
+    mended.__qualname__ = refused.__qualname__
+    with pytest.raises(UsageError, match="can be made from what is stored"):
+        cached(cache, "p")(refused)
+    assert cached(cache, "p")(mended).key().startswith("p:")
 
 
 async def test_functions_that_are_gone_hold_no_cache() -> None:
