@@ -129,7 +129,7 @@ class OwnCache:
     def _configured(self) -> CacheConfig:
         if self._config is None:
             self._config = _complete(_given(self._given), self._backend)
-            self._name = repr(self._config.model_dump())
+            self._name = repr((self._config.model_dump(), self._config.redis.url))
         return self._config
 
     async def open(self) -> CacheManager:

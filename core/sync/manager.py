@@ -22,6 +22,7 @@ from stoker.core.manager import CacheManager
 from stoker.core.marks import marks_here
 from stoker.core.metrics.stats import CacheStats
 from stoker.core.settings.config import CacheConfig
+from stoker.core.settings.given import check_config, from_environment
 from stoker.core.settings.policy import Policy
 from stoker.core.sync.face import Face, plain
 from stoker.core.sync.handover import async_form
@@ -60,7 +61,7 @@ class SyncCacheManager(SyncManagerAliases, Face):
     Closing it lets calls of other threads end first, and those that come meanwhile wait.
 
     Args:
-        config: Where the server is, and what the cache types are.
+        config: Where the server is, and what the cache types are; as the environment says where not given.
         process: Names this process in metrics; host and process id where not given.
         recording: Whether this process's reads count towards hot keys and hit rates.
         metrics: Where Prometheus finds what it did.
@@ -74,7 +75,8 @@ class SyncCacheManager(SyncManagerAliases, Face):
         recording: bool = True,
         metrics: CacheMetrics | None = None,
     ) -> None:
-        self.config = config or CacheConfig()
+        check_config(type(self), config, "SyncCacheManager(CacheConfig(…))")
+        self.config = from_environment() if config is None else config
         self._home = Home(
             lambda: CacheManager(self.config, process=process, recording=recording, metrics=metrics)
         )

@@ -17,6 +17,7 @@ from stoker.core import (
     Policy,
     RedisCache,
     ResponseCache,
+    SyncCacheManager,
     UsageError,
     load_config,
 )
@@ -136,3 +137,13 @@ def test_a_store_in_redis_says_which_variable_turns_redis_off(monkeypatch: pytes
         RedisCache()
     assert MemoryCache().manager.config.redis.enabled is False
     assert CacheManager().policy("session").tiers == ("memory",)
+
+
+def test_callers_without_an_event_loop_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere:1/3")
+    monkeypatch.setenv("CACHE_TTL_LLM", "60")
+    config = SyncCacheManager().config
+    assert (config.redis.url, config.types["llm_response"].ttl) == ("redis://elsewhere:1/3", 60)
+    assert SyncCacheManager(CacheConfig()).config.redis.url == "redis://localhost:6379/0"
+    with pytest.raises(UsageError, match="CacheConfig"):
+        SyncCacheManager({"redis": {}})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
