@@ -236,16 +236,40 @@ class Storage(Finding):
             ttl: Seconds they are fresh, where they differ from the type's.
         """
         policy = self._config.types[cache_type]
+        if policy.in_memory:
+            return await self._commit_many(cache_type, values, births, tags, ttl, policy)
+        computed = {key: value for key, value in values.items() if births[key] is not None}
+        vouched = {key: value for key, value in values.items() if births[key] is None}
+        stored = await self._vouch_many(cache_type, vouched, tags, ttl, policy) if vouched else 0
+        if computed:
+            stored += await self._commit_many(cache_type, computed, births, tags, ttl, policy)
+        return stored
+
+    async def _vouch_many(
+        self,
+        cache_type: str,
+        values: Mapping[str, Any],
+        tags: tuple[bytes, ...],
+        ttl: float | None,
+        policy: Policy,
+    ) -> int:
+        """Store what the caller vouches for now, of a type in Redis alone; say how many were stored."""
+        make = self._maker.make_vouched
+        made = (make(cache_type, key, value, tags, ttl, policy) for key, value in values.items())
+        commits = await self._vouching.store_many((one for one in made if one is not None), policy)
+        return sum([self._count(cache_type, stored=commit is Commit.STORED) for commit in commits])
+
+    async def _commit_many(
+        self,
+        cache_type: str,
+        values: Mapping[str, Any],
+        births: Mapping[str, tuple[int, int] | None],
+        tags: tuple[bytes, ...],
+        ttl: float | None,
+        policy: Policy,
+    ) -> int:
+        """Store what was computed, or is kept in memory, too; say how many were stored."""
         vouched = [key for key in values if births[key] is None]
-        stored = 0
-        if vouched and not policy.in_memory:
-            made = (
-                self._maker.make_vouched(cache_type, key, values[key], tags, ttl, policy) for key in vouched
-            )
-            commits = await self._vouching.store_many((one for one in made if one is not None), policy)
-            stored = sum([self._count(cache_type, stored=commit is Commit.STORED) for commit in commits])
-            values = {key: value for key, value in values.items() if births[key] is not None}
-            vouched = []
         epoch = self._log.epoch
         # Other processes may have these in memory: one record tells of all.
         told = await self._log.tell(*(Key(cache_type, key) for key in vouched)) if vouched else START
@@ -277,7 +301,7 @@ class Storage(Finding):
             if births[key] is not None and self._drops_copies(commit, policy)
         }
         dropped = await self._log.tell(*(Copy(cache_type, key) for key in others)) if others else START
-        return stored + sum(
+        return sum(
             self._conclude_told(cache_type, key, value, entry, commit, policy, dropped)
             if key in others
             else self._conclude(cache_type, key, value, entry, commit, policy)
