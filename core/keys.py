@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,13 @@ def check_key(key: str) -> str:
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise UsageError(f"a key has 1 to {MAX_KEY_LENGTH} characters, this one {len(key)}: hash long texts")
     return key
+
+
+def several(keys: Iterable[str]) -> Iterable[str]:
+    """Return `keys` if they may be several, else raise `UsageError`: a text would count as its letters."""
+    if isinstance(keys, str):
+        raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
+    return keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from stoker.core.counters import SAMPLE_EVERY, TypeCounters
 from stoker.core.entries.codec import MISSING
 from stoker.core.entries.lookup import EntryState, Lookup, State
 from stoker.core.errors import UsageError
-from stoker.core.keys import check_key
+from stoker.core.keys import check_key, several
 from stoker.core.loading.batches import Batch
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.flights import Loaded
@@ -287,10 +287,8 @@ class Reads(Parts):
 
 def _each_once(keys: Iterable[str]) -> dict[str, None]:
     """The keys of a batch, checked."""
-    if isinstance(keys, str):
-        raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
     try:
-        return dict.fromkeys([check_key(key) for key in keys])
+        return dict.fromkeys([check_key(key) for key in several(keys)])
     except TypeError:
         raise UsageError(f"keys are several texts, not {type(keys).__name__}") from None
 

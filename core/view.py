@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from stoker.core.aliases import ViewAliases
 from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
-from stoker.core.keys import check_text, glob_escape, shown
+from stoker.core.keys import check_text, glob_escape, several, shown
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.log.fleet_log import Receipt
@@ -77,9 +77,7 @@ class Cache(ViewAliases, CacheInterface):
             raise
 
     def _named(self, keys: Iterable[str]) -> list[str]:
-        if isinstance(keys, str):
-            raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
-        return [self.key(key) for key in keys]
+        return [self.key(key) for key in several(keys)]
 
     @overload
     def get(

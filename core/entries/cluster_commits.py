@@ -10,13 +10,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from stoker.core.entries.commits import TAIL, Commit, Commits, Pending, settle
+from stoker.core.entries.commits import TAIL, Commit, Commits, Pending
 from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link.calls import Command, Handler
 from stoker.core.link.cluster import ClusterLink
 from stoker.core.link.script import Script
+from stoker.core.link.wire import settle
 from stoker.core.log.knowledge import Log
 
 #: What the script answers, as commits are understood elsewhere.

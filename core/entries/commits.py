@@ -14,6 +14,7 @@ from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link.link import Argument, Link
 from stoker.core.link.script import Script
+from stoker.core.link.wire import settle
 from stoker.core.log.knowledge import Log
 
 #: One call of the script takes so many entries, and so many bytes; the server does nothing else meanwhile.
@@ -120,9 +121,3 @@ class Commits:
         elif commit is Commit.FENCED and of_now and int.from_bytes(stored[12:28]) >= log.seen:
             log.lose()  # no sweep has raised the fence beyond what is known: it is a stranger's
         return commit
-
-
-def settle(future: asyncio.Future[Commit], commit: Commit) -> None:
-    """Say what became of a commit, if somebody still waits to hear it."""
-    if not future.done():
-        future.set_result(commit)

@@ -31,6 +31,7 @@ from stoker.core.keys import Keys
 from stoker.core.link.link import Link
 from stoker.core.link.packing import RangeOfEntry
 from stoker.core.link.script import Script
+from stoker.core.link.wire import settle
 from stoker.core.log.check import Check
 from stoker.core.log.knowledge import Log
 from stoker.core.log.position import START
@@ -135,7 +136,7 @@ class RedisTier:
                 # Who begins to read later needs a fetch that leaves later.
                 link.before_flush(asked.clear)
             if link.is_cluster:
-                link.post(fetched.command(key), partial(_settle, future))
+                link.post(fetched.command(key), partial(settle, future))
             else:
                 link.post_packed(command, future.set_result, loop)
             asked[command] = future
@@ -366,15 +367,9 @@ class RedisTier:
         return heads
 
 
-def _settle(future: Future[Any], reply: Any) -> None:
-    if not future.done():
-        future.set_result(reply)
-
-
 def _share(later: Future[Any], first: Future[Any]) -> None:
     """Hand a reply on to who wants it, too."""
-    if not later.done():
-        later.set_result(MISSING if first.cancelled() else first.result())  # who asked first has given up
+    settle(later, MISSING if first.cancelled() else first.result())  # who asked first has given up
 
 
 def _state_of(lookup: Lookup, entry: Entry) -> EntryState:

@@ -17,13 +17,14 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
-from stoker.core.entries.commits import TAIL, Commit, Commits, settle
+from stoker.core.entries.commits import TAIL, Commit, Commits
 from stoker.core.entries.entry import FROZEN_BYTES, HEADER_BYTES
 from stoker.core.errors import LinkError
 from stoker.core.keys import Keys
 from stoker.core.link.link import Link
 from stoker.core.link.packing import pack
 from stoker.core.link.script import Script
+from stoker.core.link.wire import settle
 from stoker.core.log.check import Check
 from stoker.core.log.knowledge import Log
 from stoker.core.settings.policy import Policy

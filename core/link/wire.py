@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link.driver import Reader
@@ -14,6 +14,14 @@ from stoker.core.link.driver import Reader
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[Any], None]
+
+T = TypeVar("T")
+
+
+def settle(future: asyncio.Future[T], value: T) -> None:
+    """Give a future its result, if somebody still waits to hear it."""
+    if not future.done():
+        future.set_result(value)
 
 
 def tell(handler: Handler, reply: Any) -> None:

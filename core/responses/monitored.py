@@ -10,6 +10,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar, Unpack
 
 from stoker.core.entries.compression import compressing
 from stoker.core.errors import UsageError
+from stoker.core.keys import several
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.log.fleet_log import Receipt
@@ -92,7 +93,7 @@ class MonitoredCache(MultiLayerCache):
 
     def get_many(self, keys: Iterable[str], *, into: Any = Any) -> Coroutine[Any, Any, dict[str, Any]]:
         """Return the values of the keys that have one; see `CacheManager.get_many`."""
-        wanted = dict.fromkeys(self._several(keys))
+        wanted = dict.fromkeys(several(keys))
         return self._get_many(super().get_many(wanted, into=into), len(wanted))
 
     async def _get_many(self, reading: Awaitable[dict[str, Any]], wanted: int) -> dict[str, Any]:
@@ -142,7 +143,7 @@ class MonitoredCache(MultiLayerCache):
 
         To the monitor, what is loaded for somebody else meanwhile is a hit.
         """
-        wanted, loaded = dict.fromkeys(self._several(keys)), set[str]()
+        wanted, loaded = dict.fromkeys(several(keys)), set[str]()
 
         @wraps(load_many)
         async def load(names: list[str]) -> Mapping[str, R]:
@@ -154,12 +155,6 @@ class MonitoredCache(MultiLayerCache):
                 return await super().get_or_load_many(wanted, load, tags=tags, ttl=ttl)
         finally:
             self.performance_monitor.record_reads(len(wanted) - len(loaded), len(loaded))
-
-    @staticmethod
-    def _several(keys: Iterable[str]) -> Iterable[str]:
-        if isinstance(keys, str):
-            raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
-        return keys
 
     # -- writes -----------------------------------------------------------------------------------
 
