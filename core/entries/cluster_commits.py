@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from stoker.core.entries.commits import TAIL, Commit, Commits, Pending
+from stoker.core.entries.commits import REPLACING, TAIL, Commit, Commits, Pending
 from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
@@ -30,7 +30,7 @@ class ClusterCommits(Commits):
     def __init__(self, link: ClusterLink, log: Log, keys: Keys) -> None:
         super().__init__(link, log, keys)
         self._cluster = link
-        self._one = Script("commit_cluster.lua")
+        self._one = Script("commit_cluster.lua", after=REPLACING)
         self._stamping: set[asyncio.Task[None]] = set()
 
     def _post(self, batch: Sequence[Pending]) -> None:

@@ -23,8 +23,12 @@ MAX_ENTRIES = 25
 MAX_BYTES = 1 << 20
 
 #: Conditions of a commit beside those that always hold. `TAIL`: the caller vouches for the value now, and the
-#: script stamps it with the log's end. `ABSENT`: nothing is stored there, or what follows `HEAD` is what is.
-ALWAYS, TAIL, HEAD = b"", b"tail", b"="
+#: script stamps it with the log's end. `HEAD`: what is stored there begins with what follows; with nothing
+#: after it, nothing is stored. `EXPIRED`: so it does, and it is fresh no longer by the server's clock.
+ALWAYS, TAIL, HEAD, EXPIRED = b"", b"tail", b"=", b"<"
+
+#: What the scripts share: when an entry takes the place of another.
+REPLACING = "replacing.lua"
 
 
 class Commit(enum.Enum):
@@ -52,7 +56,7 @@ class Commits:
         self._link = link
         self._log = log
         self._keys = keys
-        self._script = Script("commit.lua")
+        self._script = Script("commit.lua", after=REPLACING)
         self._pending: list[Pending] = []
         link.on_loop.append(self._forget)
 
@@ -66,7 +70,8 @@ class Commits:
             key: The key.
             stored: The stored form.
             ttl_ms: Milliseconds after which the server drops it, the stale window included.
-            condition: `ALWAYS`, `TAIL`, or `HEAD` and the first bytes of what must be stored there now.
+            condition: `ALWAYS`, `TAIL`, or `HEAD` or `EXPIRED` and the first bytes of what must be stored
+                there now: all of it that the caller's judgement rests on.
         """
         future: asyncio.Future[Commit] = asyncio.Future()
         if not self._pending:

@@ -12,10 +12,10 @@ from typing import Any
 from stoker.core.clock import boottime
 from stoker.core.counters import Counters
 from stoker.core.entries.codec import MISSING
-from stoker.core.entries.commits import ALWAYS, HEAD, Commit, Commits
-from stoker.core.entries.entry import FROZEN_BYTES, Entry, pack_entry
+from stoker.core.entries.commits import ALWAYS, EXPIRED, HEAD, Commit, Commits
+from stoker.core.entries.entry import Entry, header_length, pack_entry
 from stoker.core.entries.finding import Finding, counted
-from stoker.core.entries.lookup import State
+from stoker.core.entries.lookup import Lookup, State
 from stoker.core.entries.making import EntryMaker
 from stoker.core.entries.memory import MemoryTier
 from stoker.core.entries.tier import RedisTier
@@ -204,13 +204,11 @@ class Storage(Finding):
         lookup = await self._look_up_strictly(cache_type, key, policy)
         if lookup.state in {State.FRESH, State.UNREACHABLE}:
             return False
-        there = lookup.data
         if lookup.state is State.UNDECODABLE:
-            # Nobody can read what is there: it is as good as absent. (A key of another kind is None here.)
+            # Nobody can read what is there: it is as good as absent. (A key of another kind has no bytes.)
             counted(lookup, self._counters.of(cache_type))
-            there = lookup.unreadable
         epoch, at = born or (self._log.epoch, self._log.known)  # the log was just read to its end
-        condition = HEAD + there[:FROZEN_BYTES]
+        condition = _still_there(lookup)
         # In memory alone nothing may come between look and store; and each process has values of its own.
         tells = policy.in_redis
         return await self.store(
@@ -365,6 +363,16 @@ class Storage(Finding):
                 # Only now: a copy that is made between would have the old time to live.
                 await self._log.tell(Copy(cache_type, key))
         return True
+
+
+def _still_there(lookup: Lookup) -> bytes:
+    """The condition that what was found is what is stored: in all of it by which it was found to be gone.
+
+    Where it was born is not enough: on a log that nobody appends to, its successor is born there, too.
+    """
+    there, entry = lookup.data or lookup.unreadable, lookup.entry
+    expired = lookup.state is State.STALE and entry and entry.fresh_until_ms <= time.time() * 1000
+    return (EXPIRED if expired else HEAD) + there[: header_length(there)]
 
 
 def _warn_of_what_sweeps_lose(config: CacheConfig) -> None:

@@ -14,10 +14,11 @@ from stoker.core.link.link import Link
 
 
 class Script:
-    """A script from a file of this package."""
+    """A script from a file of this package, behind what it shares with others."""
 
-    def __init__(self, name: str) -> None:
-        self.text = (files("stoker.core") / "lua" / name).read_text(encoding="utf-8")
+    def __init__(self, name: str, *, after: str = "") -> None:
+        folder = files("stoker.core") / "lua"
+        self.text = "".join((folder / part).read_text(encoding="utf-8") for part in (after, name) if part)
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, link: Link, keys: Sequence[str | bytes], *arguments: Argument) -> Any:

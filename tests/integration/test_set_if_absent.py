@@ -1,0 +1,79 @@
+"""Set-if-absent, as a lock: of all who try, whoever was told that it is theirs is the only one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from stoker.core import CacheManager, Key
+from stoker.core.entries.lookup import State
+from tests.clusters import ClusterServers
+from tests.managers import Reached, make_manager
+from tests.servers import RedisServer
+from tests.sources import until_state
+
+TIERS = pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"]])
+KINDS = pytest.mark.parametrize("kind", ["authoritative", "derived"])
+BRIEF = 0.05
+
+
+def manager(server: Reached, prefix: str, **policy: Any) -> CacheManager:
+    return make_manager(server, prefix, lock={"ttl": 60, "kind": "authoritative", **policy})
+
+
+async def how_many_get(key: str, *caches: CacheManager) -> int:
+    """Ten try at once, in turns: how many are told that it is theirs."""
+    tries = (caches[at % len(caches)].set("lock", key, at, if_absent=True) for at in range(10))
+    return sum(await asyncio.gather(*tries))
+
+
+@TIERS
+@KINDS
+async def test_what_has_expired_and_is_kept_for_its_stale_window_is_created_once(
+    redis_server: RedisServer, prefix: str, tiers: list[str], kind: str
+) -> None:
+    policy: dict[str, Any] = {"stale": 3600, "kind": kind, "tiers": tiers}
+    async with manager(redis_server, prefix, **policy) as one, manager(redis_server, prefix, **policy) as two:
+        for key in map(str, range(5)):
+            assert await one.set("lock", key, "first", ttl=BRIEF, if_absent=True)
+            await until_state(two, "lock", key, State.STALE)
+            assert await how_many_get(key, one, two) == 1
+            assert await how_many_get(key, one, two) == 0
+
+
+async def test_on_a_cluster_too(cluster: ClusterServers, cluster_prefix: str) -> None:
+    async with (
+        manager(cluster, cluster_prefix, stale=3600) as one,
+        manager(cluster, cluster_prefix, stale=3600) as two,
+    ):
+        assert await one.set("lock", "k", "first", ttl=BRIEF, if_absent=True)
+        await until_state(two, "lock", "k", State.STALE)
+        assert await how_many_get("k", one, two) == 1
+        assert await how_many_get("k", one, two) == 0
+
+
+async def test_whoever_s_clock_is_ahead_takes_nothing_that_the_server_holds_to_be_fresh(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    async with manager(redis_server, prefix) as one, manager(redis_server, prefix) as two:
+        assert await one.set("lock", "k", "first", if_absent=True)
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time", lambda: real() + 61)
+            clock.setattr("stoker.core.entries.tier.time", lambda: real() + 61)
+            assert await how_many_get("k", one, two) == 0
+            await one.delete("lock", "k")
+            assert await how_many_get("k", one, two) == 1
+        assert await how_many_get("k", one, two) == 0
+
+
+async def test_what_was_invalidated_is_created_once_although_it_has_not_expired(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with manager(redis_server, prefix) as one, manager(redis_server, prefix) as two:
+        for _ in range(5):
+            await two.invalidate(Key("lock", "k"))
+            assert await how_many_get("k", one, two) == 1
