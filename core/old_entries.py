@@ -319,8 +319,7 @@ class OldEntries:
             overwrites=policy.in_redis,
         )
         self.counts.taken += stored
-        both = policy.in_memory and policy.in_redis  # then it may have come into memory alone
-        if stored and (not both or await self._is_on_server(cache_type, key)):
+        if stored:
             self._remove(found)
         return stored
 

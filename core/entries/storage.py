@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
+from asyncio import Future
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from stoker.core.clock import boottime
 from stoker.core.counters import Counters
@@ -18,6 +18,7 @@ from stoker.core.entries.finding import Finding, counted
 from stoker.core.entries.lookup import Lookup, State
 from stoker.core.entries.making import EntryMaker
 from stoker.core.entries.memory import MemoryTier
+from stoker.core.entries.outcome import Outcome, outcome_of
 from stoker.core.entries.tier import RedisTier
 from stoker.core.entries.vouching import Vouching
 from stoker.core.errors import LinkError
@@ -29,7 +30,17 @@ from stoker.core.settings.policy import Policy
 
 logger = logging.getLogger(__name__)
 
-_Tags = tuple[bytes, ...]
+
+class _Storing(NamedTuple):
+    """An entry on its way; see `Storage.store`."""
+
+    cache_type: str
+    key: str
+    value: Any
+    entry: Entry
+    policy: Policy
+    condition: bytes
+    overwrites: bool
 
 
 class Storage(Finding):
@@ -81,73 +92,73 @@ class Storage(Finding):
             overwrites: Whether a caller stores it, not a loader: other processes may have something else in
                 memory that is to go, and what an invalidation has overtaken is not stored.
         """
-        policy = self._config.types[cache_type]
         entry = self._maker.make(cache_type, value, tags, epoch, born, ttl)
         if entry is None:
             return False
-        if overwrites and self._is_overtaken(cache_type, key, entry):
-            return self._refuse(cache_type, key)
-        future = self._commit(cache_type, key, entry, policy, condition, looks=overwrites)
-        commit = Commit.UNREACHABLE if future is None else await future
-        if overwrites and commit is Commit.STORED and self._is_overtaken(cache_type, key, entry):
-            commit = Commit.YOUNGER
-        if overwrites and self._drops_copies(commit, policy):
-            told = await self._log.tell(Copy(cache_type, key))
-            return self._conclude_told(cache_type, key, value, entry, commit, policy, told)
-        return self._conclude(cache_type, key, value, entry, commit, policy)
+        policy = self._config.types[cache_type]
+        one = _Storing(cache_type, key, value, entry, policy, condition, overwrites)
+        commit = await self._end(one, self._begin(one))
+        told = await self._log.tell(Copy(cache_type, key)) if self._drops_copies(one, commit) else None
+        return self._conclude(one, commit, told)
 
-    def _is_overtaken(self, cache_type: str, key: str, entry: Entry) -> bool:
+    def _begin(self, one: _Storing) -> Future[Commit] | Commit:
+        """Queue an entry for the server, or say at once what becomes of it where that is not to be asked."""
+        cache_type, key, _, entry, policy, condition, overwrites = one
+        if overwrites and self._is_overtaken(one):
+            return Commit.YOUNGER
+        if not policy.in_redis or not entry.epoch:
+            return Commit.UNREACHABLE
+        if overwrites:
+            with contextlib.suppress(LinkError):
+                self._log.check()
+        kept_ms = entry.fresh_until_ms - entry.created_ms + int(policy.kept_stale * 1000)
+        return self._commits.commit(cache_type, key, pack_entry(entry), kept_ms, condition)
+
+    async def _end(self, one: _Storing, begun: Future[Commit] | Commit) -> Commit:
+        """Wait for what has become of an entry at the server, as far as that is known to be of use."""
+        commit = begun if isinstance(begun, Commit) else await begun
+        if one.overwrites and commit is Commit.STORED and self._is_overtaken(one):
+            return Commit.YOUNGER
+        return commit
+
+    def _is_overtaken(self, one: _Storing) -> bool:
         """Whether an entry is known to be dead already."""
-        log = self._log
-        return entry.epoch == log.epoch and bool(log.killer(cache_type, key, entry.tags, entry.born))
+        log, entry = self._log, one.entry
+        if entry.epoch != log.epoch:
+            return False
+        return bool(log.killer(one.cache_type, one.key, entry.tags, entry.born))
 
-    def _drops_copies(self, commit: Commit, policy: Policy) -> bool:
+    def _drops_copies(self, one: _Storing, commit: Commit) -> bool:
         """Whether other processes must be told of a store: not where the server is known to be away.
 
         What is stored then stays in this process's memory, for as long as `on_outage` says.
         """
-        if not policy.in_memory or policy.in_redis:
-            return policy.in_memory and commit is Commit.STORED
+        if not one.overwrites or not one.policy.in_memory:
+            return False
+        if one.policy.in_redis:
+            return commit is Commit.STORED
         try:
             self._log.check()
         except LinkError:
             return False
-        return bool(self._log.epoch)
+        return bool(self._log.epoch) and commit is Commit.UNREACHABLE
 
-    def _conclude_told(
-        self, cache_type: str, key: str, value: Any, entry: Entry, commit: Commit, policy: Policy, told: int
-    ) -> bool:
-        """As `_conclude`, once a record has dropped all copies of the entry; `told` is its position, or 0."""
-        if commit is Commit.STORED:
-            # Ours, too: whoever stored last has not always been the last to tell. The next read fetches it.
-            self._memory.remove(cache_type, key)
-            self._counters.of(cache_type).sets += 1
-            return True
-        if not told:
-            return self._refuse(cache_type, key)
-        return self._conclude(cache_type, key, value, entry, commit, policy, told)
+    def _conclude(self, one: _Storing, commit: Commit, told: int | None) -> bool:
+        """Do what is left to do of a store; count it, and say whether the value is stored."""
+        outcome = outcome_of(commit, told, one.policy, conditional=one.condition != ALWAYS)
+        if outcome is Outcome.WITHDRAWN:
+            return self._withdraw(one.cache_type, one.key)
+        stored = outcome in {Outcome.STORED, Outcome.BOTH}
+        if outcome is Outcome.STORED:
+            self._memory.remove(one.cache_type, one.key)
+        elif outcome is not Outcome.REFUSED:
+            stored = self._store_here(one, told or START) or stored
+        return self._count(one.cache_type, stored=stored)
 
-    def _refuse(self, cache_type: str, key: str) -> bool:
-        """Count a store that others could not be told of; what is in memory here goes, too."""
+    def _withdraw(self, cache_type: str, key: str) -> bool:
+        """Count a store that others could not be told of; what is in memory here is out of date, and goes."""
         self._memory.remove(cache_type, key)
-        self._counters.of(cache_type).sets_refused += 1
-        return False
-
-    def _conclude(
-        self,
-        cache_type: str,
-        key: str,
-        value: Any,
-        entry: Entry,
-        commit: Commit,
-        policy: Policy,
-        told: int = START,
-    ) -> bool:
-        """Keep in memory what was committed, or could not be; count, and say whether it is stored."""
-        stored = commit is Commit.STORED
-        if policy.in_memory and (stored or commit is Commit.UNREACHABLE):
-            stored = self._store_here(cache_type, key, value, entry, policy, told) or stored
-        return self._count(cache_type, stored=stored)
+        return self._count(cache_type, stored=False)
 
     def _count(self, cache_type: str, *, stored: bool) -> bool:
         counters = self._counters.of(cache_type)
@@ -165,7 +176,7 @@ class Storage(Finding):
         tags: tuple[bytes, ...],
         ttl: float | None,
         policy: Policy,
-    ) -> asyncio.Future[Commit] | None:
+    ) -> Future[Commit] | None:
         """Queue a value that the caller vouches for now, of a type that is in Redis alone.
 
         What becomes of it is for the caller to count; None: it can't be stored.
@@ -183,7 +194,7 @@ class Storage(Finding):
         epoch = self._log.epoch
         told = await self._log.tell(Key(cache_type, key))
         if not told:
-            return self._refuse(cache_type, key)
+            return self._withdraw(cache_type, key)
         return await self.store(cache_type, key, value, tags, epoch, told, ttl=ttl)
 
     async def store_if_absent(
@@ -267,82 +278,38 @@ class Storage(Finding):
         policy: Policy,
     ) -> int:
         """Store what was computed, or is kept in memory, too; say how many were stored."""
-        vouched = [key for key in values if births[key] is None]
+        vouched = {key for key in values if births[key] is None}
         epoch = self._log.epoch
         # Other processes may have these in memory: one record tells of all.
         told = await self._log.tell(*(Key(cache_type, key) for key in vouched)) if vouched else START
-        waiting: list[tuple[str, Any, Entry, asyncio.Future[Commit] | None]] = []
+        begun: list[tuple[_Storing, Future[Commit] | Commit]] = []
         for key, value in values.items():
-            birth = births[key]
-            if birth is None:
-                if not told:
-                    self._refuse(cache_type, key)
-                    continue
-                birth = epoch, told
-            entry = self._maker.make(cache_type, value, tags, *birth, ttl)
-            if entry is not None and self._is_overtaken(cache_type, key, entry):
-                self._refuse(cache_type, key)
-            elif entry is not None:
-                commit = self._commit(cache_type, key, entry, policy, ALWAYS, looks=True)
-                waiting.append((key, value, entry, commit))
-        done: list[tuple[str, Any, Entry, Commit]] = []
-        for key, value, entry, future in waiting:
-            became = Commit.UNREACHABLE if future is None else await future
-            if became is Commit.STORED and self._is_overtaken(cache_type, key, entry):
-                became = Commit.YOUNGER
-            done.append((key, value, entry, became))
+            birth = births[key] or (epoch, told)
+            if not birth[1] and key in vouched:
+                self._withdraw(cache_type, key)
+            elif (entry := self._maker.make(cache_type, value, tags, *birth, ttl)) is not None:
+                one = _Storing(cache_type, key, value, entry, policy, ALWAYS, key not in vouched)
+                begun.append((one, self._begin(one)))
+        ended = [(one, await self._end(one, future)) for one, future in begun]
         # Of these, other processes may have something else in memory: one record tells of all, once all are
         # stored.
-        others = {
-            key
-            for key, _, _, commit in done
-            if births[key] is not None and self._drops_copies(commit, policy)
-        }
+        others = {one.key for one, commit in ended if self._drops_copies(one, commit)}
         dropped = await self._log.tell(*(Copy(cache_type, key) for key in others)) if others else START
         return sum(
-            self._conclude_told(cache_type, key, value, entry, commit, policy, dropped)
-            if key in others
-            else self._conclude(cache_type, key, value, entry, commit, policy)
-            for key, value, entry, commit in done
+            [self._conclude(one, commit, dropped if one.key in others else None) for one, commit in ended]
         )
 
-    def _commit(
-        self,
-        cache_type: str,
-        key: str,
-        entry: Entry,
-        policy: Policy,
-        condition: bytes,
-        *,
-        looks: bool = False,
-    ) -> asyncio.Future[Commit] | None:
-        """Queue an entry for the server, perhaps behind a look at the log; None: it is not to be asked."""
-        if not policy.in_redis or not entry.epoch:
-            return None
-        if looks:
-            with contextlib.suppress(LinkError):
-                self._log.check()
-        return self._commits.commit(
-            cache_type,
-            key,
-            pack_entry(entry),
-            entry.fresh_until_ms - entry.created_ms + int(policy.kept_stale * 1000),
-            condition,
-        )
-
-    def _store_here(
-        self, cache_type: str, key: str, value: Any, entry: Entry, policy: Policy, told: int
-    ) -> bool:
+    def _store_here(self, one: _Storing, told: int) -> bool:
         """Keep an entry in memory; say whether it is there, where it is nowhere else."""
-        log = self._log
+        log, entry, policy = self._log, one.entry, one.policy
         if not entry.epoch:
             # The server is away. What was loaded since is good for as long as `on_outage` says, unless the
             # process has seen another log meanwhile.
             if log.epoch or log.seen != entry.born or boottime() - log.last_proved > policy.outage_seconds:
                 return False
             entry.epoch = log.last_epoch
-        given = MISSING if policy.in_redis or policy.memory_copies else value
-        return self._memory.put(cache_type, key, entry, policy, entry.born, given=given, copied=told)
+        given = MISSING if policy.in_redis or policy.memory_copies else one.value
+        return self._memory.put(one.cache_type, one.key, entry, policy, entry.born, given=given, copied=told)
 
     async def touch(self, cache_type: str, key: str, policy: Policy, seconds: float) -> bool:
         """Give a fresh entry another time to live, in place; say whether there was one."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheManager, Key
+from stoker.core import CacheConfig, CacheManager, Key
 from stoker.core.entries.lookup import State
 from tests.clusters import ClusterServers
 from tests.managers import Reached, make_manager
 from tests.servers import RedisServer
 from tests.sources import until_state
+from tests.waiting import eventually
 
 TIERS = pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"]])
 KINDS = pytest.mark.parametrize("kind", ["authoritative", "derived"])
@@ -77,3 +78,42 @@ async def test_what_was_invalidated_is_created_once_although_it_has_not_expired(
         for _ in range(5):
             await two.invalidate(Key("lock", "k"))
             assert await how_many_get("k", one, two) == 1
+
+
+async def test_a_full_server_gives_it_to_nobody(own_redis_server: RedisServer) -> None:
+    client, both = own_redis_server.client(), {"tiers": ["memory", "redis"]}
+    async with manager(own_redis_server, "p", **both) as one, manager(own_redis_server, "p", **both) as two:
+        await asyncio.gather(one.get("lock", "k"), two.get("lock", "k"))
+        client.config_set("maxmemory", "1")
+        assert await how_many_get("k", one, two) == 0
+        assert [await one.get("lock", "k"), await two.get("lock", "k")] == [None, None]
+        assert one.counters.of("lock").sets == 0
+        assert one.counters.of("lock").sets_refused == 5
+        client.config_set("maxmemory", "0")
+        assert await how_many_get("k", one, two) == 1
+
+
+async def test_a_server_that_answers_no_writes_gives_it_to_nobody_before_it_does(
+    own_redis_server: RedisServer,
+) -> None:
+    config = CacheConfig.model_validate(
+        {
+            "redis": {"url": own_redis_server.url, "timeout": 0.3},
+            "types": {"lock": {"ttl": 60, "kind": "authoritative", "tiers": ["memory", "redis"]}},
+        }
+    )
+    async with CacheManager(config) as one, CacheManager(config) as two:
+        await asyncio.gather(one.get("lock", "k"), two.get("lock", "k"))
+        client = own_redis_server.client()
+        client.client_pause(60_000, all=False)  # as a failover does
+        assert await how_many_get("k", one, two) == 0
+        client.client_unpause()
+
+        async def is_settled() -> bool:
+            """One of the writes may have come through after all: nobody was told, and so nobody has it."""
+            await how_many_get("k", one, two)
+            return await one.get("lock", "k") is not None
+
+        await eventually(is_settled, "the server takes writes again")
+        assert await how_many_get("k", one, two) == 0
+        assert await one.get("lock", "k") == await two.get("lock", "k")

@@ -1,0 +1,42 @@
+"""What becomes of a store, once the server has answered, and other processes were told."""
+
+from __future__ import annotations
+
+import enum
+
+from stoker.core.entries.commits import Commit
+from stoker.core.settings.policy import Policy
+
+
+class Outcome(enum.Enum):
+    """What a store has led to, and what this process's memory is to do about it."""
+
+    STORED = "stored"
+    """On the server. What is in memory goes: whoever stored last has not always been the last to tell; the
+    next read fetches it."""
+    BOTH = "both"
+    """On the server, and to be kept in memory."""
+    HERE = "here"
+    """To be kept in memory, and stored if it is."""
+    REFUSED = "refused"
+    """Not stored; what is in memory is none of its business."""
+    WITHDRAWN = "withdrawn"
+    """Not stored, for others could not be told; what is in memory is out of date, and goes."""
+
+
+def outcome_of(commit: Commit, told: int | None, policy: Policy, *, conditional: bool) -> Outcome:
+    """Say what has become of a store.
+
+    Args:
+        commit: What the server said; `UNREACHABLE` where it was not to be asked.
+        told: The position of the record that has dropped all copies of the entry, 0 where it could not be
+            appended; None: nobody had to be told.
+        policy: The type's policy.
+        conditional: Whether it was to be stored on a condition. What two must not both have is nobody's who
+            has it in memory alone.
+    """
+    if commit is Commit.STORED:
+        return Outcome.BOTH if policy.in_memory and told is None else Outcome.STORED
+    if commit is not Commit.UNREACHABLE or not policy.in_memory or (conditional and policy.in_redis):
+        return Outcome.REFUSED
+    return Outcome.WITHDRAWN if told == 0 else Outcome.HERE
