@@ -22,6 +22,10 @@ _Name = tuple[int, str, str]
 #: that has no mark of its own is stamped as that one was.
 MAX_MARKS = 10_000
 
+#: A task's sets look at the misses of so many tasks above it that have used the cache: of the one that
+#: started it, of that one's starter, and so on. A chain of tasks that start each other has no end.
+MAX_ANCESTORS = 8
+
 #: A mark counts for so long. What was computed for longer is set as if the caller vouched for it.
 FORGOTTEN_SECONDS = 600.0
 
@@ -85,11 +89,23 @@ class _Kept:
         return mark if mark is not None and mark.counts() else None
 
 
+class _Misses:
+    """What one task missed. It leads to no other task: who holds it keeps nothing else alive."""
+
+    __slots__ = ("noted", "own")
+
+    def __init__(self) -> None:
+        self.own: _Kept | None = None
+        """What the task missed itself."""
+        self.noted: _Kept | None = None
+        """What tasks missed that it has started."""
+
+
 class Marks:
     """The marks of one task.
 
     A miss is noted with the task that started it, too: a helper may have read for it. And a set in a task
-    without a mark looks at the misses of the task that started it, and leaves them there: an older stamp is
+    without a mark looks at the misses of the tasks above it, and leaves them there: an older stamp is
     always the safe side. But tasks that merely share a parent don't see each other's marks: requests of a
     web server do.
 
@@ -97,47 +113,52 @@ class Marks:
     here.
     """
 
-    __slots__ = ("noted", "own", "parent", "task")
+    __slots__ = ("ancestors", "misses", "task")
 
     def __init__(self, task: Callable[[], object], parent: Marks | None) -> None:
         self.task = task
         """Weak: the task's own context leads here."""
-        self.parent = parent
-        self.own: _Kept | None = None
-        """What this task missed itself."""
-        self.noted: _Kept | None = None
-        """What tasks missed that it has started."""
+        self.misses = _Misses()
+        self.ancestors: tuple[_Misses, ...] = ()
+        """The misses of the tasks above, the nearest first."""
+        if parent is not None:
+            self.ancestors = (parent.misses, *parent.ancestors[: MAX_ANCESTORS - 1])
 
     def leave(self, owner: int, cache_type: str, key: str, epoch: int, born: int) -> None:
         """Remember a miss; the first of a key counts until its set."""
-        name, mark = (owner, cache_type, key), _Mark(epoch, born)
-        if self.own is None:
-            self.own = _Kept()
-        self.own.note(name, mark)
-        parent = self.parent
-        if parent is not None:
+        name, mark, misses = (owner, cache_type, key), _Mark(epoch, born), self.misses
+        if misses.own is None:
+            misses.own = _Kept()
+        misses.own.note(name, mark)
+        if self.ancestors:
+            parent = self.ancestors[0]
             if parent.noted is None:
                 parent.noted = _Kept()
             parent.noted.note(name, mark)
 
     def take(self, owner: int, cache_type: str, key: str) -> tuple[int, int] | None:
         """Return (epoch, born) of the miss of a key; of this task's own misses once."""
-        parent = self.parent
-        if self.own is None and self.noted is None and parent is None:
+        misses = self.misses
+        if misses.own is None and misses.noted is None and not self.ancestors:
             return None
         name = (owner, cache_type, key)
-        own = None if self.own is None else self.own.find(name, take=True)
-        noted = None if self.noted is None else self.noted.find(name, take=True)
+        own = None if misses.own is None else misses.own.find(name, take=True)
+        noted = None if misses.noted is None else misses.noted.find(name, take=True)
         mark = own or noted
         if own is not None and noted is not None and noted.at < own.at:
             mark = noted
-        while mark is None and parent is not None:
-            mark = None if parent.own is None else parent.own.find(name, take=False)
-            parent = parent.parent
+        if mark is None:
+            mark = self._of_ancestors(name)
         if mark is None:
             return None
         mark.used = True
         return mark.epoch, mark.born
+
+    def _of_ancestors(self, name: _Name) -> _Mark | None:
+        for misses in self.ancestors:
+            if misses.own is not None and (mark := misses.own.find(name, take=False)) is not None:
+                return mark
+        return None
 
 
 _marks: ContextVar[Marks | None] = ContextVar("stoker_marks", default=None)
@@ -152,9 +173,6 @@ def marks_here() -> Marks:
     marks = _marks.get()
     if marks is not None and marks.task() is task:
         return marks
-    if marks is not None and marks.parent is not None:
-        # A chain of tasks that start each other would keep every ancestor's marks alive.
-        marks.parent.parent = None
     marks = Marks(_no_task if task is None else ref(task), marks)
     _marks.set(marks)
     return marks

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from stoker.core import Cache, CacheManager, Key, UsageError
+from stoker.core import Cache, CacheManager, Key, UsageError, marks
+from stoker.core.marks import MAX_ANCESTORS
 from tests.managers import make_manager
 from tests.servers import RedisServer
 
@@ -91,6 +93,76 @@ async def test_a_set_in_a_helper_is_stamped_with_the_miss_of_the_task_that_start
             assert await _fresh_task(cache.get("page", "k")) == "new"
 
         await _fresh_task(handler())
+
+
+async def test_a_helper_that_starts_tasks_of_its_own_is_held_to_the_miss_all_the_same(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """However deep they go, and whether they use the cache: `wait_for` and `gather` make a task of each."""
+    async with _manager(redis_server, prefix) as cache:
+
+        async def go_down(levels: int) -> None:
+            await cache.get("page", f"level {levels}")
+            if levels:
+                await asyncio.wait_for(go_down(levels - 1), 5)
+
+        async def helper(levels: int) -> bool:
+            await cache.get("page", "layout")
+            await asyncio.gather(go_down(levels))
+            await cache.invalidate(Key("page", "k"))
+            return await cache.set("page", "k", "old")
+
+        async def handler(levels: int) -> None:
+            assert await cache.get("page", "k") is None
+            assert not await asyncio.create_task(helper(levels))
+
+        for levels in range(MAX_ANCESTORS + 2):
+            await _fresh_task(handler(levels))
+            assert await _fresh_task(cache.get("page", "k")) is None
+
+
+async def test_a_set_so_many_tasks_below_the_miss_is_held_to_it(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with _manager(redis_server, prefix) as cache:
+
+        async def go_down(levels: int) -> bool:
+            if not levels:
+                return await cache.set("page", "k", "old")
+            await cache.get("page", f"level {levels}")
+            return await asyncio.create_task(go_down(levels - 1))
+
+        async def handler(levels: int) -> bool:
+            assert await cache.get("page", "k") is None
+            await cache.delete("page", "k")
+            return await asyncio.create_task(go_down(levels))
+
+        for levels in range(MAX_ANCESTORS):
+            assert not await _fresh_task(handler(levels))
+
+
+async def test_a_chain_of_tasks_that_start_each_other_keeps_few_marks(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with _manager(redis_server, prefix) as cache:
+
+        def kept() -> int:
+            """Things of the module that are alive."""
+            gc.collect()
+            return sum(type(one).__module__ == marks.__name__ for one in gc.get_objects())
+
+        async def link(left: int) -> int:
+            await cache.get("page", f"link {left}")
+            if not left:
+                return kept()
+            following.append(asyncio.create_task(link(left - 1)))
+            return 0
+
+        before = kept()
+        following = [asyncio.create_task(link(200))]
+        while following:
+            after = await following.pop()
+        assert after - before < 10 * (MAX_ANCESTORS + 2)
 
 
 async def test_another_tasks_load_of_the_key_takes_no_mark_away(

@@ -2,7 +2,8 @@
 
 Modelled: tasks of one process that each read the key, and after a miss compute the value (from the source)
 and set it; between miss and set they may read again. The miss leaves a mark in its task, kept until the set
-takes it, whatever later reads find; a task can hold so many marks, and forgets the oldest. With a
+takes it, whatever later reads find; a task can hold so many marks, and forgets the oldest. A task may have a
+*helper* set for it, a task that it starts, while others start tasks below that. With a
 *token* (`fill`) the caller carries the position. A read is one step here: what may come between its check and
 its fetch is `strict`'s.
 
@@ -10,7 +11,8 @@ A hole, on purpose: a bare set, without a miss before it, is vouched for by its 
 in fact read before an invalidation, it is served after it.
 
 Not modelled: what a task does that has found the key at once (a value it sets then is a bare set), copies of
-contexts, the tasks that a read or a set may run in, the age at which a mark is let go.
+contexts, tasks so far below the one that missed that they don't see its mark any more, the age at which a
+mark is let go.
 """
 
 from __future__ import annotations
@@ -49,6 +51,10 @@ class Task(NamedTuple):
     evicted: int = NONE
     """The oldest mark that had to be forgotten."""
     value: int = 0
+    helped: bool = False
+    """A task that it starts sets for it."""
+    seen: bool = True
+    """Whether that one sees its marks."""
 
 
 class State(NamedTuple):
@@ -116,6 +122,20 @@ _RULES = (
         "a task that misses more keys than it can remember sets the first of them as if computed now",
     ),
     Rule(
+        "starters-miss",
+        STALE,
+        "a helper sets",
+        "a task without a mark of its own looks at those of the tasks above it",
+        "what a task has computed after its miss is set by a helper as if it had been computed then",
+    ),
+    Rule(
+        "view-of-its-own",
+        STALE,
+        "a helper sets",
+        "what a task sees of the tasks above it, no other task takes away",
+        "a task that is started below the helper uses the cache, and the helper no longer sees the miss",
+    ),
+    Rule(
         "token-from-before",
         STALE,
         "token",
@@ -148,6 +168,8 @@ class Marks(Model[State]):
         self._kept = self.keeps("kept-over-hits")
         self._no_exception = self.keeps("no-exception")
         self._evicted = self.keeps("evicted-marks-count")
+        self._starters = self.keeps("starters-miss")
+        self._own_view = self.keeps("view-of-its-own")
         self._token_before = self.keeps("token-from-before")
 
     def start(self) -> State:
@@ -185,6 +207,9 @@ class Marks(Model[State]):
                 oldest = task.mark if task.evicted == NONE else min(task.evicted, task.mark)
                 pushed = task._replace(mark=NONE, evicted=oldest if self._evicted else NONE)
                 yield f"t{at} misses too many keys", _with(state._replace(others=0), at, pushed), None
+            if task.helped:
+                looked = task._replace(seen=task.seen and self._own_view)
+                yield f"a task below t{at}'s helper reads", _with(state, at, looked), None
             yield self._set(state, at, task)
 
     def _read(self, state: State, at: int, task: Task) -> Step[State]:
@@ -194,7 +219,7 @@ class Marks(Model[State]):
             if task.mark != NONE:  # it has computed, and will set that nevertheless
                 found = task._replace(at="sets", mark=task.mark if self._kept else NONE)
             else:
-                found = Task(task.how, task.left, task.again, evicted=task.evicted)
+                found = _done(task)
             return f"t{at} hits {entry.value}", _with(state, at, found), violation
         computed, mark = task.mark != NONE, task.mark
         if mark == NONE or not self._first:
@@ -208,6 +233,8 @@ class Marks(Model[State]):
             mark, shared = state.shared, NONE
         if mark == NONE and task.how == "mark":
             mark = task.evicted
+        if task.helped and not (self._starters and task.seen):
+            mark = NONE
         stamps = self._stamps if task.how == "mark" else self._token_before
         excused = not self._no_exception and state.own > mark
         if mark == NONE or not stamps or excused:
@@ -217,8 +244,11 @@ class Marks(Model[State]):
             if state.entry is not None and state.entry.born > mark
             else state._replace(entry=Entry(task.value, mark))
         )
-        done = Task(task.how, task.left, task.again, evicted=task.evicted)
-        return f"t{at} sets {task.value} born {mark}", _with(after, at, done)._replace(shared=shared), None
+        return (
+            f"t{at} sets {task.value} born {mark}",
+            _with(after, at, _done(task))._replace(shared=shared),
+            None,
+        )
 
 
 class BareSets(Marks):
@@ -230,6 +260,11 @@ class BareSets(Marks):
             yield name, after, HOLE if violation else None
 
 
+def _done(task: Task) -> Task:
+    """A round is over."""
+    return Task(task.how, task.left, task.again, evicted=task.evicted, helped=task.helped)
+
+
 def _with(state: State, at: int, task: Task) -> State:
     return state._replace(tasks=put(state.tasks, at, task))
 
@@ -238,14 +273,15 @@ def _setup(bounds: Bounds) -> Callable[[str | None], Marks]:
     return lambda without: Marks(without, bounds)
 
 
-def _mark(left: int, *, again: bool = False) -> Task:
-    return Task("mark", left, again)
+def _mark(left: int, *, again: bool = False, helped: bool = False) -> Task:
+    return Task("mark", left, again, helped=helped)
 
 
 SETUPS: Mapping[str, Callable[[str | None], Marks]] = {
     "two tasks": _setup(Bounds((_mark(2), _mark(2)), writes=2)),
     "reads again": _setup(Bounds((_mark(2, again=True), _mark(1)))),
     "marks run out": _setup(Bounds((_mark(2), _mark(1)), others=1)),
+    "a helper sets": _setup(Bounds((_mark(2, helped=True), _mark(1)))),
     "token": _setup(Bounds((Task("token", 2, again=False), _mark(1)))),
 }
 
@@ -256,5 +292,7 @@ HOLES: Mapping[str, Callable[[str | None], Marks]] = {
 }
 
 DEEP: Mapping[str, Callable[[str | None], Marks]] = {
-    "three tasks": _setup(Bounds((_mark(2, again=True), _mark(1), Task("token", 1, again=False)), others=1)),
+    "three tasks": _setup(
+        Bounds((_mark(2, again=True), _mark(1, helped=True), Task("token", 1, again=False)), others=1)
+    ),
 }
