@@ -12,13 +12,14 @@ loader can make that again; where the cache is the source (authoritative types),
 
 from __future__ import annotations
 
+import hashlib
 from asyncio import Future, get_running_loop
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
 from stoker.core.entries.commits import TAIL, Commit, Commits
-from stoker.core.entries.entry import FROZEN_BYTES, HEADER_BYTES
+from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError
 from stoker.core.keys import Keys
 from stoker.core.link.link import Link
@@ -123,7 +124,8 @@ class Vouching:
         # The replies of later looks have not come yet: what is known now is what this one brought.
         stamp = stored[4:12] + self._log.seen.to_bytes(16)
         name, where = self._keys.entry(cache_type, key), FROZEN_BYTES - len(stamp)
-        arguments = (1, name, stored[:HEADER_BYTES], stamp, where)
+        digest = hashlib.sha1(stored, usedforsecurity=False).hexdigest()
+        arguments = (1, name, digest, stamp, where)
         try:
             self._restamp.post(lambda head, handler: self._link.post((*head, *arguments), handler), take)
         except LinkError as error:

@@ -1,7 +1,8 @@
 -- Stamp an entry anew, if it is still the one that was stored.
--- KEYS: entry.  ARGV: its header as it was stored, the new stamp (epoch, position), where that stands.
+-- KEYS: entry.  ARGV: the SHA-1 of all of it as it was stored, the new stamp (epoch, position), where that stands.
 -- Returns 1 if it is stamped, 0 if another stands there.
-local key, header = KEYS[1], ARGV[1]
-if redis.call('TYPE', key).ok ~= 'string' or redis.call('GETRANGE', key, 0, #header - 1) ~= header then return 0 end
-redis.call('SETRANGE', key, ARGV[3], ARGV[2])
+-- A header is no identity: what another has loaded may have been born there, and stored in the same millisecond.
+local there = redis.pcall('GET', KEYS[1])
+if type(there) ~= 'string' or redis.sha1hex(there) ~= ARGV[1] then return 0 end
+redis.call('SETRANGE', KEYS[1], ARGV[3], ARGV[2])
 return 1

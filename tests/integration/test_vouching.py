@@ -7,9 +7,11 @@ import threading
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from stoker.core import CacheManager, Key, Tag
+from stoker.core.entries.entry import HEADER_BYTES
 from stoker.core.entries.vouching import UNDER_WAY, WRITE_TOGETHER
 from tests.managers import make_manager
 from tests.servers import RedisServer
@@ -194,6 +196,36 @@ async def test_what_was_set_seen_and_then_invalidated_does_not_come_back(
         assert (await peer.invalidate(Key("page", "k"))).acknowledged
         invalidated.set()
         assert await setting
+        assert await peer.get("page", "k") is None
+
+
+async def test_what_another_loaded_before_an_invalidation_is_not_taken_for_what_was_set(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """It may have the same header: born there, stored in the same millisecond, for as long."""
+    ready, invalidated, replaced = threading.Event(), threading.Event(), threading.Event()
+    client = redis_server.client()
+
+    async def set_slowly() -> bool:
+        async with manager(redis_server, prefix) as cache:
+            await cache.get("page", "another")
+            ready.set()
+            await asyncio.to_thread(invalidated.wait, 20)
+            # The loop stands still between the write that sets and what follows the server's reply.
+            cache.link.before_flush(lambda: cache.link.before_flush(lambda: _stand_still(replaced)))
+            return await cache.set("page", "k", "set")
+
+    async with manager(redis_server, prefix) as peer:
+        setting = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(set_slowly())))
+        await asyncio.to_thread(ready.wait, 20)
+        name = peer.keys.entry("page", "k")
+        assert (await peer.invalidate(Key("page", "k"))).acknowledged
+        invalidated.set()
+        await eventually(lambda: client.exists(name), "the set")
+        header = client.getrange(name, 0, HEADER_BYTES - 1)
+        client.set(name, header + msgspec.msgpack.encode("old"), keepttl=True)
+        replaced.set()
+        await setting
         assert await peer.get("page", "k") is None
 
 

@@ -3,7 +3,8 @@
 Modelled: one process that sets a key, stamped with the position up to which it has read; the two steps of the
 server, the look at the log and the `SET` after it; the new stamp where the log has grown, in place, as of the
 look; a writer whose records name the key or something else; a load of another process, which commits unless
-a younger entry is there. A live entry is there from the start.
+a younger entry is there. A live entry is there from the start. All of it happens within a millisecond:
+headers differ in where their entries were born, payloads in whose they are.
 
 Not modelled: the script for authoritative types beyond that it is one step, lost history (the set says that
 nothing is stored), a look that was cut off (so does it), own records and such as could not be appended yet
@@ -80,6 +81,13 @@ _RULES = (
         "what another has loaded before an invalidation comes back",
     ),
     Rule(
+        "told-by-its-bytes",
+        STALE,
+        "derived",
+        "and that is told by all of its bytes, not by its header",
+        "what another has loaded may be born there, and stored at the same time for as long",
+    ),
+    Rule(
         "script-alone",
         LOST,
         "authoritative",
@@ -101,6 +109,7 @@ class Vouched(Model[State]):
         self._whatever = self.keeps("whatever-it-names")
         self._as_of_look = self.keeps("as-of-the-look")
         self._only_own = self.keeps("only-its-own")
+        self._by_bytes = self.keeps("told-by-its-bytes")
         self._script = kind == "authoritative" and self.keeps("script-alone")
         self._authoritative = kind == "authoritative"
 
@@ -148,6 +157,8 @@ class Vouched(Model[State]):
 
     def _stamp(self, state: State) -> Step[State]:
         own = state.entry == Entry(SET, state.born)
+        if not self._by_bytes:
+            own = state.entry.born == state.born
         if not own and self._only_own:
             return self._end(state)
         born = state.checked if self._as_of_look else len(state.log)
