@@ -80,7 +80,7 @@ class Writes(Parts):
             stored = await self.storage.store_if_absent(
                 cache_type, key, value, encoded, policy, ttl=ttl, born=mark
             )
-        elif mark is None and policy.in_memory:
+        elif mark is None and cache_type in self._in_memory:
             stored = await self.storage.store_told(cache_type, key, value, encoded, ttl=ttl)
         elif mark is None:
             future = self.storage.vouch(cache_type, key, value, encoded, ttl, policy)

@@ -85,7 +85,8 @@ _MSGPACK = msgspec.msgpack.Encoder(enc_hook=_encode_hook)
 _JSON = msgspec.json.Encoder(enc_hook=_encode_hook)
 _raw_msgpack = msgspec.msgpack.Decoder(msgspec.Raw).decode
 _raw_json = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_plain = msgspec.msgpack.Decoder(Any).decode
+#: Decodes plain MessagePack as plain data.
+decode_plain: Decode = msgspec.msgpack.Decoder(Any).decode
 
 
 def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
@@ -135,7 +136,7 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
         payload = expand(payload, compression_of(flags), max_bytes)
     try:
         if not flags and into is Any:
-            return _decode_plain(payload)
+            return decode_plain(payload)
         return _decoder(serializer_of(flags), into)(payload)
     except Exception as error:  # noqa: BLE001  validators of types raise what they like
         raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None
@@ -156,7 +157,7 @@ def is_decodable(flags: int, payload: bytes, max_bytes: int) -> bool:
 
 def decoder_of(into: Any) -> Decode:
     """Return what decodes payloads of plain MessagePack as `into`; it raises what it likes."""
-    return _decode_plain if into is Any else _decoder("msgpack", into)
+    return decode_plain if into is Any else _decoder("msgpack", into)
 
 
 def check_decodable(into: Any) -> None:

@@ -36,6 +36,9 @@ HEADER_BYTES = _HEADER.size
 #: as the numbers do), fresh until, and the length of the tags.
 HEAD_OF_READ = struct.Struct(">3sB8s16s8xQH")
 
+#: The same, where only entries of one version, flags and epoch are of use: these are what it begins with.
+HEAD_OF_PLAIN = struct.Struct(">12s16s8xQH")
+
 #: Bytes that are the same in every version; they decide life and death.
 FROZEN_BYTES = 28
 _FROZEN = struct.Struct(">2sBBQQQ")
@@ -108,29 +111,18 @@ def make_flags(serializer: str, compression: str, *, is_none: bool) -> int:
 
 def pack_entry(entry: Entry) -> bytes:
     """Return the stored form."""
-    return pack_parts(
-        entry.flags,
-        entry.epoch,
-        entry.born,
-        entry.created_ms,
-        entry.fresh_until_ms,
-        entry.tags,
-        entry.payload,
+    head = pack_head(
+        entry.flags, entry.epoch, entry.born, entry.created_ms, entry.fresh_until_ms, entry.tags
     )
+    return head + entry.payload
 
 
-def pack_parts(
-    flags: int,
-    epoch: int,
-    born: int,
-    created_ms: int,
-    fresh_until_ms: int,
-    tags: tuple[bytes, ...],
-    payload: bytes,
+def pack_head(
+    flags: int, epoch: int, born: int, created_ms: int, fresh_until_ms: int, tags: tuple[bytes, ...]
 ) -> bytes:
-    """Return the stored form of an entry of which there are the parts; see `Entry`."""
+    """Return what a stored form has before its payload; see `Entry`."""
     packed = b"".join([bytes((len(tag),)) + tag for tag in tags]) if tags else b""
-    head = _HEADER.pack(
+    fixed = _HEADER.pack(
         MAGIC,
         VERSION,
         flags,
@@ -141,7 +133,7 @@ def pack_parts(
         fresh_until_ms,
         len(packed),
     )
-    return head + packed + payload
+    return fixed + packed if packed else fixed
 
 
 def unpack_entry(data: bytes) -> Entry:

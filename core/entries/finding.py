@@ -12,7 +12,7 @@ from stoker.core.entries.codec import MISSING, Decode, decode_payload, decoder_o
 from stoker.core.entries.entry import FLAG_NONE, header_length
 from stoker.core.entries.lookup import Lookup, State
 from stoker.core.entries.memory import MemoryTier
-from stoker.core.entries.tier import FETCH_BATCH, RedisTier, Sent
+from stoker.core.entries.tier import RedisTier, Sent
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.log.fleet_log import Log
 from stoker.core.settings.config import CacheConfig
@@ -141,14 +141,12 @@ class Finding:
                     values[key] = value
             return values
         tier, decode = self._tier, _decoder_or_none(into)
-        for first in range(0, len(keys), FETCH_BATCH):
-            batch = keys[first : first + FETCH_BATCH]
-            stored, _ = await tier.fetch_stored(cache_type, batch, policy)
+        async for part, stored, _ in tier.fetch_stored(cache_type, keys, policy):
             if isinstance(stored, State):
-                counters.unreachable += len(batch)
+                counters.unreachable += len(part)
                 continue
             starts, unreadable = tier.payload_starts(stored, time.time() * 1000), dict[str, Lookup]()
-            for key, data, start in zip(batch, stored, starts, strict=True):
+            for key, data, start in zip(part, stored, starts, strict=True):
                 if start and data and decode is not None:
                     try:
                         values[key] = decode(data[start:])
@@ -161,7 +159,7 @@ class Finding:
                     values[key] = value
                 elif lookup.unreadable:
                     unreadable[key] = lookup
-            for key, lookup in unreadable.items():  # only now: all of a batch are judged at once
+            for key, lookup in unreadable.items():  # only now: all of a part are judged at once
                 await self._unlink_unreadable(cache_type, key, lookup, counters)
         return values
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from stoker.core.counters import Counters
 from stoker.core.entries.codec import UnstorableError, encode_value
-from stoker.core.entries.entry import FLAG_NONE, Entry, pack_parts
+from stoker.core.entries.entry import FLAG_NONE, Entry, pack_head
 from stoker.core.entries.vouching import Vouched
 from stoker.core.log.knowledge import Log
 from stoker.core.settings.policy import Policy
@@ -57,12 +57,12 @@ class EntryMaker:
         encoded = self._encode(cache_type, value, policy)
         if encoded is None:
             return None
+        log, (flags, payload) = self._log, encoded
+        epoch, born = log.epoch, log.seen
         now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
-        epoch, born = self._log.epoch, self._log.seen
-        flags, payload = encoded
-        stored = pack_parts(flags, epoch, born, now, now + ttl_ms, tags, payload)
+        head = pack_head(flags, epoch, born, now, now + ttl_ms, tags)
         kept_ms = ttl_ms + int(policy.kept_stale * 1000) if policy.stale or policy.fail_safe else ttl_ms
-        return cache_type, key, epoch, born, stored, kept_ms
+        return cache_type, key, epoch, born, head, payload, kept_ms
 
     def _encode(self, cache_type: str, value: Any, policy: Policy) -> tuple[int, bytes] | None:
         """Return flags and payload of a value; None when it can't be stored."""
@@ -81,7 +81,7 @@ class EntryMaker:
             seconds = policy.negative_ttl
         if policy.jitter:
             seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
-        return max(1, int(seconds * 1000))
+        return int(seconds * 1000) or 1
 
     def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
         """One line for each kind of value, not one for each value."""

@@ -6,17 +6,19 @@ Reads of one loop turn that want the same entry share one fetch: it leaves after
 from __future__ import annotations
 
 import asyncio
+import math
 from asyncio import AbstractEventLoop, Future, get_running_loop
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from time import time
 from typing import Any
 
-from stoker.core.entries.codec import MISSING, decoder_of
+from stoker.core.entries.codec import MISSING, decode_plain, decoder_of
 from stoker.core.entries.entry import (
     BEGINS,
     FROZEN_BYTES,
     GOOD_FLAGS,
+    HEAD_OF_PLAIN,
     HEAD_OF_READ,
     HEADER_BYTES,
     MAGIC,
@@ -51,18 +53,25 @@ SEEN_BYTES = 64
 #: Entries that one round trip peeks at.
 PEEK_BATCH = 500
 
-#: Entries that one round trip fetches; the link stays free for others between.
+#: Entries that are asked for at a time; the link stays free for others between.
 FETCH_BATCH = 1_000
+
+#: Entries of these that leave in one write: the server works on them while others are asked for, or judged.
+FETCH_TOGETHER = 50
 
 #: Times a read looks again when the log ran ahead of it.
 READ_ATTEMPTS = 4
 
 _look = HEAD_OF_READ.unpack_from
+_look_for_plain = HEAD_OF_PLAIN.unpack_from
 
 
 Sent = tuple[Check, int, int]
 """What a fetch is held against: the check that left before it, how far the log had been swept, and how far it
 was known."""
+
+_Asked = tuple[Future[list[Any]], Sent]
+"""Entries that were asked for together: what gets the replies, and what these are held against."""
 
 
 class RedisTier:
@@ -135,12 +144,13 @@ class RedisTier:
                 self.sent = log.check(), log.history.swept, log.seen
                 # Who begins to read later needs a fetch that leaves later.
                 link.before_flush(asked.clear)
+            asked[command] = future  # before it is queued, which may send it: then it is to be forgotten
             if link.is_cluster:
                 link.post(fetched.command(key), partial(settle, future))
             else:
                 link.post_packed(command, future.set_result, loop)
-            asked[command] = future
         except LinkError as error:
+            asked.pop(command, None)
             future.set_result(error)
         return future
 
@@ -153,18 +163,22 @@ class RedisTier:
     def plain_value(self, reply: Any, sent: Sent, into: Any) -> Any:
         """The value of a reply to `ask`, where it is plainly fresh and plain MessagePack; else `MISSING`."""
         check, swept, _ = sent
+        log = self._log
         if (
             type(reply) is not bytes
+            or len(reply) < HEADER_BYTES
             or not check.complete
-            or self._log.history.swept != swept
-            or not self.is_plainly_fresh(reply, time() * 1000)
-            or reply[3]  # flags
+            or log.history.swept != swept
         ):
             return MISSING
-        # Bytes 44 and 45 have the length of the tags.
-        payload = reply[HEADER_BYTES:] if reply[44:46] == b"\0\0" else reply[header_length(reply) :]
+        if log.version != self._learnt:
+            self._learn()
+        begin, born, fresh_until_ms, tags_length = _look_for_plain(reply)
+        if begin != self._begin or born < self._alive_from or fresh_until_ms <= time() * 1000:
+            return MISSING
         try:
-            return decoder_of(into)(payload)
+            payload = reply[HEADER_BYTES + tags_length :]
+            return decode_plain(payload) if into is Any else decoder_of(into)(payload)
         except Exception:  # noqa: BLE001  validators raise what they like; counted where it is read again
             return MISSING
 
@@ -188,13 +202,11 @@ class RedisTier:
         if self.spread:
             return list(await asyncio.gather(*(self.fetch(cache_type, key, policy) for key in keys)))
         judge, found = self.judge, list[Lookup]()
-        for start in range(0, len(keys), FETCH_BATCH):
-            batch = keys[start : start + FETCH_BATCH]
-            stored, seen = await self.fetch_stored(cache_type, batch, policy)
+        async for part, stored, seen in self.fetch_stored(cache_type, keys, policy):
             if isinstance(stored, State):
-                found += [Lookup(stored) for _ in batch]
+                found += [Lookup(stored) for _ in part]
                 continue
-            for pair in zip(batch, stored, strict=True):
+            for pair in zip(part, stored, strict=True):
                 lookup = judge(cache_type, *pair, policy)
                 lookup.checked = seen
                 found.append(lookup)
@@ -202,26 +214,48 @@ class RedisTier:
 
     async def fetch_stored(
         self, cache_type: str, keys: Sequence[str], policy: Policy
-    ) -> tuple[Sequence[bytes | None] | State, int]:
-        """Fetch stored forms in one round trip, to be judged at once, or say why there are none to be had.
+    ) -> AsyncGenerator[tuple[Sequence[str], Sequence[bytes | None] | State, int]]:
+        """Fetch stored forms from the one server there is, part by part, each to be judged at once.
 
-        The other part of the answer is the position up to which the log was known before.
+        While the first are judged, the server works on the next.
+
+        Yields:
+            Keys; their stored forms, or why there are none to be had; and the position up to which the log was
+            known before.
         """
+        for first in range(0, len(keys), FETCH_BATCH):
+            batch = keys[first : first + FETCH_BATCH]
+            size = math.ceil(len(batch) / math.ceil(len(batch) / FETCH_TOGETHER))
+            parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+            asked = [self._ask_many(cache_type, part, policy) for part in parts]
+            for part, one in zip(parts, asked, strict=True):
+                yield part, *await self._stored_of(one, cache_type, part, policy)
+
+    def _ask_many(self, cache_type: str, keys: Sequence[str], policy: Policy) -> _Asked | None:
+        """Ask for entries with a write of their own; None where the server is away."""
         log, link, fetched = self._log, self._link, self._range_of(cache_type, policy)
+        try:
+            sent = log.check(), log.history.swept, log.seen
+            asked = link.post_all([fetched.pack(key) for key in keys]), sent
+        except LinkError:
+            return None
+        link.send_now()
+        return asked
+
+    async def _stored_of(
+        self, asked: _Asked | None, cache_type: str, keys: Sequence[str], policy: Policy
+    ) -> tuple[Sequence[bytes | None] | State, int]:
+        """Wait for entries that were asked for; ask again where the log ran ahead of the look at it."""
+        log = self._log
         for _ in range(READ_ATTEMPTS):
-            try:
-                check, swept, seen = log.check(), log.history.swept, log.seen
-                if link.is_cluster:
-                    stored = await link.gather([fetched.command(key) for key in keys])
-                else:
-                    stored = await link.post_all([fetched.pack(key) for key in keys])
-            except LinkError:
+            if asked is None:
                 break
-            if not check.done:
-                await check.wait()
+            future, (check, swept, seen) = asked
+            stored = await future
             if check.complete and log.epoch and log.history.swept == swept:
                 return _without_errors(stored), seen
             await (log.catch_up() if log.epoch else log.resync())
+            asked = self._ask_many(cache_type, keys, policy)
         return State.UNREACHABLE, START
 
     # -- judging ----------------------------------------------------------------------------------

@@ -23,15 +23,13 @@ from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError
 from stoker.core.keys import Keys
 from stoker.core.link.link import Link
-from stoker.core.link.packing import pack
+from stoker.core.link.packing import SetOfEntry
 from stoker.core.link.script import Script
 from stoker.core.link.wire import settle
 from stoker.core.log.check import Check
 from stoker.core.log.knowledge import Log
+from stoker.core.log.position import START
 from stoker.core.settings.policy import Policy
-
-#: Entries of a batch that leave in one write: the server works on them while the next are made.
-WRITE_TOGETHER = 25
 
 #: Entries of a batch, and bytes of them, that may be under way at a time.
 UNDER_WAY = 1_000
@@ -43,9 +41,9 @@ RECENT_SECONDS = 1.0
 #: Sets that go by script after one whose look showed that the log has grown: it may go on growing.
 SETS_BY_SCRIPT = 64
 
-Vouched: TypeAlias = tuple[str, str, int, int, bytes, int]
-"""An entry on its way: type and key; the log's epoch, and the position up to which it is known; the stored
-form, stamped with these; milliseconds after which the server drops it."""
+Vouched: TypeAlias = tuple[str, str, int, int, bytes, bytes, int]
+"""An entry on its way: type and key; the log's epoch, and the position up to which it is known; the head of the
+stored form, stamped with these, and its payload; milliseconds after which the server drops it."""
 
 
 class Vouching:
@@ -58,15 +56,23 @@ class Vouching:
         self._commits = commits
         self._restamp = Script("restamp.lua")
         self._by_script_yet = 0
+        self._settled = -1
+        """The log's version for which there was nothing beyond `_end`."""
+        self._end = 0, START
+        self._sets: dict[str, SetOfEntry] = {}
 
     def store(self, one: Vouched, policy: Policy) -> Future[Commit]:
         """Queue an entry for this loop turn's write; the future says what became of it."""
-        log, (cache_type, key, epoch, born, stored, ttl_ms) = self._log, one
+        log, (cache_type, key, epoch, born, head, payload, ttl_ms) = self._log, one
         if self._by_script_yet:
             self._by_script_yet -= 1
             return self._by_script(one)
-        plain = policy.kind != "authoritative" and not self._link.is_cluster
-        if not plain or not epoch or log.known != born or not log.kept.empty:
+        if (
+            (log.version != self._settled and not self._settle())
+            or (epoch, born) != self._end
+            or policy.kind == "authoritative"
+            or self._link.is_cluster
+        ):
             return self._by_script(one)
         loop = get_running_loop()
         future: Future[Commit] = Future(loop=loop)
@@ -75,8 +81,8 @@ class Vouching:
             if check.at - log.proved > RECENT_SECONDS:
                 return self._by_script(one)
             take = partial(self._take, one, check, log.version, future)
-            command = pack(("SET", self._keys.entry(cache_type, key), stored, "PX", ttl_ms))
-            self._link.post_packed(command, take, loop)
+            set_of = self._sets.get(cache_type) or self._set_of(cache_type)
+            self._link.post_packed(set_of.pack(key, head, payload, ttl_ms), take, loop)
         except LinkError:
             settle(future, Commit.UNREACHABLE)
         return future
@@ -91,16 +97,22 @@ class Vouching:
         under_way, commits, size = list[Future[Commit]](), list[Commit](), 0
         for one in entries:
             under_way.append(self.store(one, policy))
-            size += len(one[4])
-            if not len(under_way) % WRITE_TOGETHER:
-                self._link.send_now()
+            size += len(one[5])
             if len(under_way) == UNDER_WAY or size > UNDER_WAY_BYTES:
                 commits += [await future for future in under_way]
                 under_way, size = [], 0
         return commits + [await future for future in under_way]
 
+    def _settle(self) -> bool:
+        """Say whether the log ends, as far as this process knows, where it was read to."""
+        log = self._log
+        self._end = log.epoch, log.seen
+        settled = bool(log.epoch) and log.known == log.seen and log.kept.empty
+        self._settled = log.version if settled else -1
+        return settled
+
     def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
-        log, (_, _, epoch, born, _, _) = self._log, one
+        log, (_, _, epoch, born, *_) = self._log, one
         if reply != b"OK":
             settle(future, Commit.UNREACHABLE)  # away, full, or it forbids it
         elif check.complete and (log.version == version or (log.seen == born and log.epoch == epoch)):
@@ -114,7 +126,7 @@ class Vouching:
 
     def _stamp_anew(self, one: Vouched, check: Check, future: Future[Commit]) -> None:
         """Stamp an entry with how far the look reached; if somebody has stored another since, that stands."""
-        cache_type, key, _, _, stored, _ = one
+        cache_type, key, _, _, head, payload, _ = one
         # Of a look that was cut off, later records may have named the entry, before it was set or after.
         commit = Commit.STORED if check.complete else Commit.YOUNGER
 
@@ -122,15 +134,20 @@ class Vouching:
             settle(future, commit if isinstance(reply, int) else Commit.UNREACHABLE)
 
         # The replies of later looks have not come yet: what is known now is what this one brought.
-        stamp = stored[4:12] + self._log.seen.to_bytes(16)
+        stamp = head[4:12] + self._log.seen.to_bytes(16)
         name, where = self._keys.entry(cache_type, key), FROZEN_BYTES - len(stamp)
-        digest = hashlib.sha1(stored, usedforsecurity=False).hexdigest()
+        digest = hashlib.sha1(head + payload, usedforsecurity=False).hexdigest()
         arguments = (1, name, digest, stamp, where)
         try:
             self._restamp.post(lambda head, handler: self._link.post((*head, *arguments), handler), take)
         except LinkError as error:
             take(error)
 
+    def _set_of(self, cache_type: str) -> SetOfEntry:
+        """What stores a type's entries."""
+        found = self._sets[cache_type] = SetOfEntry(self._keys.entry(cache_type, "")[:-1])
+        return found
+
     def _by_script(self, one: Vouched) -> Future[Commit]:
-        cache_type, key, _, _, stored, ttl_ms = one
-        return self._commits.commit(cache_type, key, stored, ttl_ms, TAIL)
+        cache_type, key, _, _, head, payload, ttl_ms = one
+        return self._commits.commit(cache_type, key, head + payload, ttl_ms, TAIL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stoker.core.link.calls import Command
 from stoker.core.link.driver import pack
 
-__all__ = ["RangeOfEntry", "pack"]
+__all__ = ["RangeOfEntry", "SetOfEntry", "pack"]
 
 
 #: Keys shorter than this, in bytes, are packed the short way.
@@ -39,3 +39,31 @@ class RangeOfEntry:
     def command(self, key: str) -> Command:
         """The command for a key, where it is packed elsewhere."""
         return ("GETRANGE", f"{self._begin}{key}}}", 0, self._last)
+
+
+class SetOfEntry:
+    """Packs the `SET` that stores an entry of one type.
+
+    Args:
+        begin: What the Redis keys of the type's entries begin with; a brace ends them.
+    """
+
+    __slots__ = ("_begin", "_heads")
+
+    def __init__(self, begin: str) -> None:
+        self._begin = begin
+        around = len(begin.encode()) + len("}")
+        self._heads = [f"*5\r\n$3\r\nSET\r\n${around + n}\r\n{begin}" for n in range(LONGEST_HEAD)]
+
+    def pack(self, key: str, head: bytes, payload: bytes, ttl_ms: int) -> bytes:
+        """The command that stores what has this head and this payload; they are copied once."""
+        length = len(key) if key.isascii() else len(key.encode())
+        if length >= LONGEST_HEAD:
+            return pack(("SET", f"{self._begin}{key}}}", head + payload, "PX", ttl_ms))
+        ttl = str(ttl_ms)
+        return b"".join((
+            f"{self._heads[length]}{key}}}\r\n${len(head) + len(payload)}\r\n".encode(),
+            head,
+            payload,
+            f"\r\n$2\r\nPX\r\n${len(ttl)}\r\n{ttl}\r\n".encode(),
+        ))

@@ -16,6 +16,10 @@ from stoker.core.settings.redaction import redact_url
 
 logger = logging.getLogger(__name__)
 
+#: Commands of one loop turn that leave together; what the turn queues further leaves in writes after it, so
+#: that the server works on the first while the last are made. Fewer would not be worth a write of their own.
+WRITE_TOGETHER = 25
+
 #: Commands that may wait for replies; more are refused at once.
 MAX_PENDING = 100_000
 
@@ -88,6 +92,8 @@ class Sending(Calls):
             self._schedule_flush()
         wire.handlers.append(handler)
         self._buffer.append(packed)
+        if len(self._buffer) > WRITE_TOGETHER:
+            self.send_now()
 
     def post_all(self, packed: Sequence[bytes]) -> asyncio.Future[list[Any]]:
         """Queue packed commands; the future gets all replies, errors in their places.
@@ -109,7 +115,7 @@ class Sending(Calls):
         return future
 
     def before_flush(self, callback: Callable[[], None]) -> None:
-        """Call `callback` right before this loop turn's write, so that it can queue what the turn gathered.
+        """Call `callback` right before the next write, so that it can queue what was gathered for it.
 
         It is called once, also when the link went down meanwhile: then what it queues fails.
 
@@ -121,7 +127,10 @@ class Sending(Calls):
         self._schedule_flush()
 
     def send_now(self) -> None:
-        """Send what this loop turn has gathered so far, so that the server works on it meanwhile."""
+        """Send what this loop turn has gathered so far, so that the server works on it meanwhile.
+
+        What asked to be called before the turn's write is called before this one.
+        """
         if self._buffer and self._flush_due:
             self._flush()
             self._flush_due = True  # the turn's own is still to come

@@ -12,7 +12,8 @@ import pytest
 
 from stoker.core import CacheManager, Key, Tag
 from stoker.core.entries.entry import HEADER_BYTES
-from stoker.core.entries.vouching import UNDER_WAY, WRITE_TOGETHER
+from stoker.core.entries.vouching import UNDER_WAY
+from stoker.core.link.sending import WRITE_TOGETHER
 from tests.managers import make_manager
 from tests.servers import RedisServer
 from tests.waiting import eventually
