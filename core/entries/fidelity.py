@@ -161,7 +161,7 @@ def holds_not_finite(data: Any) -> bool:
         if isinstance(part, float) and not math.isfinite(part):
             return True
         if isinstance(part, dict):
-            todo += cast("dict[Any, Any]", part).values()
+            todo += part.values()
         elif isinstance(part, list | tuple | set | frozenset):
             todo += cast("list[Any]", part)
     return False
