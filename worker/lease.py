@@ -55,7 +55,7 @@ class Lease:
         asked = self._clock()
         milliseconds = int(self._ttl * 1000)
         try:
-            granted = bool(self._client.eval(RENEW, 1, self._name, self.token, milliseconds)) or bool(
+            granted = bool(self._client.eval(RENEW.text, 1, self._name, self.token, milliseconds)) or bool(
                 self._client.set(self._name, self.token, nx=True, px=milliseconds)
             )
         except redis.RedisError as error:
@@ -73,6 +73,6 @@ class Lease:
         """Give the lease back, so that another needn't wait for it to run out."""
         self._trusted_until = float("-inf")
         try:
-            self._client.eval(RELEASE, 1, self._name, self.token)
+            self._client.eval(RELEASE.text, 1, self._name, self.token)
         except redis.RedisError as error:
             logger.debug("action=lease_not_released reason=%s", error)

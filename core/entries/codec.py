@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ from stoker.core.entries.entry import (
     make_flags,
     serializer_of,
 )
-from stoker.core.entries.fidelity import class_of, difference, is_model, state_left_out
+from stoker.core.entries.fidelity import class_of, difference, holds_not_finite, is_model, state_left_out
 from stoker.core.errors import EntryError, UsageError
 from stoker.core.settings.policy import Policy
 
@@ -89,6 +90,26 @@ _raw_json = msgspec.json.Decoder(msgspec.Raw).decode
 decode_plain: Decode = msgspec.msgpack.Decoder(Any).decode
 
 
+#: A double of MessagePack whose exponent is that of infinities and NaN, or other bytes that look so.
+_LIKE_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+
+
+def _check_that_json_has_it(value: Any) -> None:
+    """Refuse numbers that JSON stores as null.
+
+    Raises:
+        NotImplementedError: There is one.
+    """
+    try:
+        suspicious = _LIKE_NOT_FINITE.search(_MSGPACK.encode(value)) is not None
+    except OverflowError:  # an integer of more than 64 bits, which JSON has
+        suspicious = True
+    if suspicious and holds_not_finite(msgspec.to_builtins(value, enc_hook=_encode_hook)):
+        raise NotImplementedError(
+            "JSON has no infinity and no NaN, so a hit would be another value: say `serializer: msgpack`"
+        )
+
+
 def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
     """Return (header flags, payload) of a value under a policy.
 
@@ -101,6 +122,8 @@ def encode_value(value: Any, policy: Policy) -> tuple[int, bytes]:
     binary = policy.serializer == "msgpack"
     try:
         payload = (_MSGPACK if binary else _JSON).encode(value)
+        if not binary and b"null" in payload:
+            _check_that_json_has_it(value)
         if type(value) not in _come_back:
             _check_that_it_comes_back(value, lambda: _decoder(policy.serializer, class_of(value))(payload))
     except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -8,6 +8,7 @@ stored: it is read back, and compared.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
@@ -150,3 +151,17 @@ def _state(value: Any) -> dict[str, Any]:
         **(getattr(value, "__pydantic_extra__", None) or {}),
         **(getattr(value, "__pydantic_private__", None) or {}),
     }
+
+
+def holds_not_finite(data: Any) -> bool:
+    """Whether there is an infinity or a NaN among plain data."""
+    todo: list[Any] = [data]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return True
+        if isinstance(part, dict):
+            todo += part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            todo += cast("list[Any]", part)
+    return False

@@ -8,9 +8,6 @@ from collections.abc import Hashable
 #: Cells for each entry that the store holds: so many evictions are remembered, roughly.
 CELLS_PER_ENTRY = 4
 
-#: Bytes of one cell, in all three columns.
-CELL_BYTES = 12
-
 _LOW = 0xFFFF_FFFF
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 #: Spreads hashes of small numbers over the whole word (2**64 divided by the golden ratio).

@@ -69,9 +69,18 @@ class EntryMaker:
         try:
             return encode_value(value, policy)
         except UnstorableError as error:
-            self._counters.of(cache_type).unstorable += 1
-            self._report_unstorable(cache_type, value, error)
+            self.refuse(cache_type, value, error)
             return None
+
+    def refuse(self, cache_type: str, value: Any, error: UnstorableError) -> None:
+        """Count a value that can't be stored; one line for each kind of value, not one for each value."""
+        self._counters.of(cache_type).unstorable += 1
+        kind = (cache_type, type(value).__name__)
+        if kind not in self._unstorable and len(self._unstorable) < MAX_KINDS_LOGGED:
+            self._unstorable.add(kind)
+            logger.warning(
+                "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
+            )
 
     @staticmethod
     def _ttl_ms(policy: Policy, value: Any, ttl: float | None) -> int:
@@ -82,12 +91,3 @@ class EntryMaker:
         if policy.jitter:
             seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
         return int(seconds * 1000) or 1
-
-    def _report_unstorable(self, cache_type: str, value: Any, error: UnstorableError) -> None:
-        """One line for each kind of value, not one for each value."""
-        kind = (cache_type, type(value).__name__)
-        if kind not in self._unstorable and len(self._unstorable) < MAX_KINDS_LOGGED:
-            self._unstorable.add(kind)
-            logger.warning(
-                "action=unstorable cache_type=%s reason=%s", cache_type, error, extra={"action": "unstorable"}
-            )

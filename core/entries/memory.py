@@ -8,6 +8,7 @@ None of it depends on being told that the connection is lost.
 
 from __future__ import annotations
 
+import enum
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +41,16 @@ SWEPT_AT_ONCE = 2
 
 Name = tuple[str, str]
 """Cache type and key."""
+
+
+class Kept(enum.Enum):
+    """Whether an entry is in memory now, or why not."""
+
+    YES = "yes"
+    OVERTAKEN = "overtaken"
+    """It is dead, or a load that began later was kept before."""
+    TOO_HEAVY = "too heavy"
+    """It alone takes more than all entries may."""
 
 
 class Item:
@@ -247,8 +258,8 @@ class MemoryTier:
         *,
         given: Any = MISSING,
         copied: int = START,
-    ) -> bool:
-        """Keep an entry, if it is alive; say whether it is.
+    ) -> Kept:
+        """Keep an entry, if it is alive and not too large; say whether it is kept.
 
         Args:
             cache_type: The key's type.
@@ -265,12 +276,11 @@ class MemoryTier:
             item.value, item.into, item.payload = given, AS_GIVEN, b""
         held = self.store.peek((cache_type, key))
         if held is not None and held.entry.epoch == entry.epoch and held.entry.born > entry.born:
-            return False  # a load that began later was kept before
+            return Kept.OVERTAKEN
         if checked < self._log.known_from or self._killer(item, checked):
             self.store.remove((cache_type, key))
-            return False
-        self._keep(item)
-        return True
+            return Kept.OVERTAKEN
+        return Kept.YES if self._keep(item) else Kept.TOO_HEAVY
 
     def remove(self, cache_type: str, key: str) -> bool:
         """Drop an entry; say whether it was there."""
@@ -305,15 +315,16 @@ class MemoryTier:
         item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
         self.store.expire_at(item.name, item.kept_until)
 
-    def _keep(self, item: Item) -> None:
+    def _keep(self, item: Item) -> bool:
         weight = weigh(item.name[1]) + ENTRY_BYTES + ITEM_BYTES
         if item.value is not MISSING:
             weight += weigh(item.value)
         if item.payload or item.value is MISSING:
             weight += weigh(item.payload)
         now = boottime()
-        self.store.put(item.name, item, weight, item.kept_until, now)
+        kept = self.store.put(item.name, item, weight, item.kept_until, now)
         self.store.sweep(now, SWEPT_AT_ONCE)
+        return kept
 
     def _found_alive(self, item: Item) -> bool:
         """Whether nothing that was learnt since the last look kills an item; if so, note that."""

@@ -48,9 +48,6 @@ CAUTION = 2
 #: What nobody asked for in so many turns for each entry of the store makes room for any other.
 FORGOTTEN_TURNS = 20
 
-#: Dropped entries whose memory one step gives back, after everything was cleared.
-FREED_AT_ONCE = 16
-
 
 class MemoryStore(Generic[K, T]):
     """Entries by key, bounded in number and in bytes; for one thread, without I/O, in bounded steps.
@@ -85,7 +82,6 @@ class MemoryStore(Generic[K, T]):
         """The window's share, learnt."""
         self._window: Queue[K, T] = Queue()
         self._main: Queue[K, T] = Queue()
-        self._cleared: list[Queue[K, T]] = []
         self._ghosts = Ghosts(0)
         self._left_window = self._left_main = 0
         self._hand: Slot[K, T] = self._window.ends
@@ -139,8 +135,6 @@ class MemoryStore(Generic[K, T]):
             slot.visits, slot.seen = 0, self.turn
             self._enter(slot, now)
         self._make_room(slot, now)
-        if self._cleared:
-            self._free(FREED_AT_ONCE)
         return True
 
     def remove(self, key: K) -> T | None:
@@ -158,15 +152,6 @@ class MemoryStore(Generic[K, T]):
             slot.expires = expires
         return slot is not None
 
-    def clear(self) -> None:
-        """Drop all entries; the memory of many is given back in steps, by what is put later and by sweeps."""
-        self.slots.clear()
-        self._cleared += [self._window, self._main]
-        self._window, self._main = Queue(), Queue()
-        self._hand = self._window.ends
-        self.bytes = 0
-        self._free(FREED_AT_ONCE)
-
     def sweep(self, now: float, budget: int = 100) -> int:
         """Look at the next few entries and drop those that have expired; say how many were dropped.
 
@@ -174,7 +159,6 @@ class MemoryStore(Generic[K, T]):
             now: The time.
             budget: Entries that are looked at, at most.
         """
-        self._free(budget)
         dropped = 0
         slot = self._hand
         for _ in range(min(budget, len(self.slots) + 2)):
@@ -348,14 +332,3 @@ class MemoryStore(Generic[K, T]):
         del self.slots[slot.key]
         self.bytes -= slot.weight
         (self._main if slot.in_main else self._window).unlink(slot)
-
-    def _free(self, steps: int) -> None:
-        """Give the memory of some cleared entries back."""
-        while self._cleared and steps > 0:
-            queue = self._cleared[-1]
-            slot = queue.ends.after
-            if slot is queue.ends:
-                self._cleared.pop()
-            else:
-                queue.unlink(slot)
-            steps -= 1

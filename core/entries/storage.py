@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from stoker.core.clock import boottime
 from stoker.core.counters import Counters
-from stoker.core.entries.codec import MISSING
+from stoker.core.entries.codec import MISSING, UnstorableError
 from stoker.core.entries.commits import ALWAYS, EXPIRED, HEAD, Commit, Commits
 from stoker.core.entries.entry import Entry, header_length, pack_entry
 from stoker.core.entries.finding import Finding, counted
 from stoker.core.entries.lookup import Lookup, State
 from stoker.core.entries.making import EntryMaker
-from stoker.core.entries.memory import MemoryTier
+from stoker.core.entries.memory import Kept, MemoryTier
 from stoker.core.entries.outcome import Outcome, outcome_of
 from stoker.core.entries.tier import RedisTier
 from stoker.core.entries.vouching import Vouching
@@ -29,6 +29,9 @@ from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.policy import Policy
 
 logger = logging.getLogger(__name__)
+
+#: Why a value is not stored of a type that is kept in memory alone.
+TOO_HEAVY = "it alone takes more than memory.bytes: raise that, or keep its type in Redis"
 
 
 class _Storing(NamedTuple):
@@ -152,7 +155,11 @@ class Storage(Finding):
         if outcome is Outcome.STORED:
             self._memory.remove(one.cache_type, one.key)
         elif outcome is not Outcome.REFUSED:
-            stored = self._store_here(one, told or START) or stored
+            kept = self._store_here(one, told or START)
+            if kept is Kept.TOO_HEAVY and not one.policy.in_redis:
+                self._maker.refuse(one.cache_type, one.value, UnstorableError(TOO_HEAVY))
+                return False
+            stored = stored or kept is Kept.YES
         return self._count(one.cache_type, stored=stored)
 
     def _withdraw(self, cache_type: str, key: str) -> bool:
@@ -299,14 +306,14 @@ class Storage(Finding):
             [self._conclude(one, commit, dropped if one.key in others else None) for one, commit in ended]
         )
 
-    def _store_here(self, one: _Storing, told: int) -> bool:
-        """Keep an entry in memory; say whether it is there, where it is nowhere else."""
+    def _store_here(self, one: _Storing, told: int) -> Kept:
+        """Keep an entry in memory; say whether it is there."""
         log, entry, policy = self._log, one.entry, one.policy
         if not entry.epoch:
             # The server is away. What was loaded since is good for as long as `on_outage` says, unless the
             # process has seen another log meanwhile.
             if log.epoch or log.seen != entry.born or boottime() - log.last_proved > policy.outage_seconds:
-                return False
+                return Kept.OVERTAKEN
             entry.epoch = log.last_epoch
         given = MISSING if policy.in_redis or policy.memory_copies else one.value
         return self._memory.put(one.cache_type, one.key, entry, policy, entry.born, given=given, copied=told)

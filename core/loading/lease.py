@@ -25,6 +25,7 @@ from stoker.core.link.link import Command, Link
 from stoker.core.link.script import Script
 from stoker.core.log.knowledge import Log
 from stoker.core.log.position import START, format_position, parse_position
+from stoker.core.ownership import RENEW
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,6 @@ class Leases:
         self._log = log
         self._keys = keys
         self._take_over = Script("take_over_lease.lua")
-        self._renew = Script("renew_lease.lua")
         self._release = Script("release_lease.lua")
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: set[asyncio.Task[None]] = set()
@@ -207,7 +207,7 @@ class Leases:
 
     async def _send_renewal(self, lease: Lease) -> None:
         try:
-            held = await self._renew.run(self._link, (lease.name,), lease.value, int(lease.seconds * 1000))
+            held = await RENEW.run(self._link, (lease.name,), lease.value, int(lease.seconds * 1000))
         except (LinkError, ReplyError):
             held = 1  # perhaps the next one comes through
         if held and lease.renewal is not None:

@@ -12,11 +12,13 @@ from stoker.core.settings.policy import Policy
 def is_shareable(value: Any, policy: Policy) -> bool:
     """Whether all who wait for a load that was not stored may have its result.
 
-    What has no stored form may be good for one use, as a generator, a response that streams or a file is.
+    What has no stored form may be good for one use, as a generator, a response that streams or a file is. A
+    type in memory alone hands the very object to everybody anyway.
     """
-    if value is None:
+    if value is None or not (policy.in_redis or policy.memory_copies):
         return True
-    unbounded = policy.model_copy(update={"max_entry": sys.maxsize, "compression": "none"})
+    lenient = {"max_entry": sys.maxsize, "compression": "none", "serializer": "msgpack"}
+    unbounded = policy.model_copy(update=lenient)
     try:
         encode_value(value, unbounded)
     except UnstorableError:

@@ -76,7 +76,7 @@ class RunLock:
         if self.held:
             self.held = False
             try:
-                await self._manager.link.call("EVAL", RELEASE, 1, self._name, self._token)
+                await RELEASE.run(self._manager.link, [self._name], self._token)
             except (LinkError, ReplyError):
                 return  # its TTL releases it
 
@@ -86,8 +86,8 @@ class RunLock:
             await asyncio.sleep(pause)
             asked = time.monotonic()
             try:
-                kept = await self._manager.link.call(
-                    "EVAL", RENEW, 1, self._name, self._token, int(LOCK_SECONDS * 1000)
+                kept = await RENEW.run(
+                    self._manager.link, [self._name], self._token, int(LOCK_SECONDS * 1000)
                 )
             except (LinkError, ReplyError):
                 pause = AGAIN_SECONDS

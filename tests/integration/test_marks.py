@@ -158,7 +158,7 @@ async def test_a_chain_of_tasks_that_start_each_other_keeps_few_marks(
             following.append(asyncio.create_task(link(left - 1)))
             return 0
 
-        before = kept()
+        before = after = kept()
         following = [asyncio.create_task(link(200))]
         while following:
             after = await following.pop()

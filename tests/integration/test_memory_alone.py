@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from stoker.core import CacheConfig, CacheManager, Everything, Key, Tag, cached
 from tests.servers import free_port
 from tests.waiting import eventually
@@ -126,3 +128,34 @@ async def test_values_are_kept_as_they_are_or_as_copies() -> None:
         assert await cache.get("page", "k") == value
         assert await cache.get("page", "k") is not value
         assert not await cache.set("page", "object", object())
+
+
+async def test_what_is_larger_than_the_memory_is_said_not_to_be_stored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    huge, loads = "x" * 200_000, 0
+    config = CacheConfig.model_validate({"redis": {"enabled": False}, "memory": {"bytes": 100_000}})
+    async with CacheManager(config) as cache:
+        counters = cache.counters.of("session")
+        assert await cache.set("session", "k", "small")
+        assert not await cache.set("session", "k", huge)
+        assert await cache.get("session", "k") is None, "it was overwritten"
+        for _ in range(2):
+            assert not await cache.set("session", "lock", huge, if_absent=True)
+        assert await cache.set("session", "lock", "mine", if_absent=True)
+        assert await cache.set_many("session", {"a": huge, "b": 1}) == 1
+        assert (counters.sets, counters.sets_refused, counters.unstorable) == (3, 0, 4)
+        assert caplog.text.count("action=unstorable") == 1
+        assert "memory.bytes" in caplog.text
+
+        async def load() -> str:
+            nonlocal loads
+            loads += 1
+            await asyncio.sleep(0)
+            return huge
+
+        assert (
+            await asyncio.gather(*(cache.get_or_load("session", "l", load) for _ in range(5))) == [huge] * 5
+        )
+        assert loads == 1
+        assert counters.unstorable == 5

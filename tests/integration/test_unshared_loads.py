@@ -39,6 +39,10 @@ class Source:
         await self.wait()
         return "x" * 5000
 
+    async def infinity(self) -> float:
+        await self.wait()
+        return float("inf")
+
     async def many(self, keys: list[str]) -> dict[str, Any]:
         await self.wait()
         return {key: iter(range(3)) for key in keys}
@@ -152,3 +156,18 @@ async def test_responses_that_stream_reach_all_who_ask(redis_server: RedisServer
         answers = await joined(manager, source, asked)
         assert [answer.text for answer in answers] == ["0 1 2 "] * 3
         assert source.calls == 3
+
+
+@TIERS
+async def test_a_number_that_its_type_s_serializer_can_t_store_is_loaded_once_for_all_who_wait(
+    redis_server: RedisServer, prefix: str, tiers: list[str]
+) -> None:
+    policy = {"tiers": tiers, "serializer": "json"}
+    async with make_manager(redis_server, prefix, page=policy) as cache:
+        source = Source()
+        waiting = [asyncio.create_task(cache.get_or_load("page", "k", source.infinity)) for _ in range(5)]
+        assert await joined(cache, source, waiting) == [float("inf")] * 5
+        assert source.calls == 1
+        assert not await cache.exists("page", "k")
+        assert not await cache.set("page", "k", [1.5, float("nan")])
+        assert cache.counters.of("page").unstorable == 2

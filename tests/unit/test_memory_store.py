@@ -22,7 +22,6 @@ operations = st.lists(
         st.tuples(st.just("get"), keys),
         st.tuples(st.just("remove"), keys),
         st.tuples(st.just("sweep"), st.integers(1, 8)),
-        st.tuples(st.just("clear")),
     ),
     max_size=200,
 )
@@ -68,11 +67,8 @@ def test_bounds_contents_and_counts_hold(entries: int, max_bytes: int, steps: li
         elif name == "remove":
             store.remove(*arguments)
             assert arguments[0] not in store
-        elif name == "sweep":
-            store.sweep(now, *arguments)
         else:
-            store.clear()
-            assert len(store) == store.bytes == 0
+            store.sweep(now, *arguments)
         assert len(store) <= entries
         assert store.bytes <= max_bytes
         check_structure(store)
@@ -168,27 +164,6 @@ def test_an_entry_can_be_given_another_time() -> None:
     assert not store.expire_at("b", 50.0)
     assert store.sweep(10.0) == 0
     assert store.sweep(50.0) == 1
-
-
-def test_what_was_cleared_is_freed_by_what_is_put_later() -> None:
-    class Value:
-        pass
-
-    store: Store = MemoryStore(1000, 1000)
-    watched: list[weakref.ref[Any]] = []
-    for key in range(500):
-        store.put(key, Value(), 1)
-        watched.append(weakref.ref(store.peek(key)))
-    gc.disable()  # freed without its help
-    try:
-        store.clear()
-        assert len(store) == 0
-        for key in range(40):
-            store.put(key, None, 1)
-        assert not any(reference() for reference in watched)
-    finally:
-        gc.enable()
-    check_structure(store)
 
 
 def test_removed_entries_are_freed_at_once() -> None:

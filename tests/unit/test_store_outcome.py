@@ -8,7 +8,8 @@ from stoker.core.entries.commits import Commit
 from stoker.core.entries.outcome import Outcome, outcome_of
 from stoker.core.settings.policy import Policy
 
-FAR, NEAR, ALONE = (Policy(tiers=tiers) for tiers in (("redis",), ("memory", "redis"), ("memory",)))
+FAR, NEAR = Policy(tiers=("redis",)), Policy(tiers=("memory", "redis"))
+ALONE = Policy(tiers=("memory",))
 STORED, AWAY = Commit.STORED, Commit.UNREACHABLE
 NOBODY, NOT_TOLD, TOLD = None, 0, 5
 
