@@ -177,8 +177,10 @@ class RedisTier:
             return Lookup(_state_of_error(reply))
         if not check.done:
             await check.wait()  # on a cluster the log's server may answer last
-        if not check.complete or not self._log.epoch or self._log.history.swept != swept or reply is MISSING:
-            return None  # MISSING: whoever asked for it has given up
+        if not check.complete or check.view != self._log.view or self._log.history.swept != swept:
+            return None
+        if reply is MISSING:
+            return None  # whoever asked for it has given up
         lookup = self.judge(cache_type, key, reply, policy)
         lookup.checked = seen
         return lookup
@@ -219,7 +221,7 @@ class RedisTier:
                 break
             if not check.done:
                 await check.wait()
-            if check.complete and log.epoch and log.history.swept == swept:
+            if check.complete and check.view == log.view and log.history.swept == swept:
                 return _without_errors(stored), seen
             await (log.catch_up() if log.epoch else log.resync())
         return State.UNREACHABLE, START

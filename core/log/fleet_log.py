@@ -93,7 +93,6 @@ class InvalidationLog(Log):
         self._swept_note = START
         self._swept_nodes = frozenset[str]()
         """The servers of a cluster that the last sweep went over, by their names of then."""
-        self._view = 0
         self._behind, self._chunk_count = False, CHUNK_COUNT
         self._take_failed = False
         self._seen_id = b"0-0"
@@ -138,7 +137,7 @@ class InvalidationLog(Log):
         check = self._check
         if check is None or check.write != self._link.writes:
             count = self._chunk_count if self._behind else CHECK_COUNT
-            taken = check = Check(self._seen_id, count, self._link.writes, self._view)
+            taken = check = Check(self._seen_id, count, self._link.writes, self.view)
             self._link.post(
                 ("XRANGE", self._keys.log, check.since, "+", "COUNT", check.count),
                 lambda reply: self._take(taken, reply),
@@ -154,12 +153,13 @@ class InvalidationLog(Log):
             except LinkError:
                 return False
             await check.wait()
-            if check.complete and self._known:
+            if check.view != self.view or not self._known:
+                if not await self.resync():
+                    return False
+            elif check.complete:
                 return True
-            if check.failed and self._known:
+            elif check.failed:
                 return False  # the server does not answer
-            if not self._known and not await self.resync():
-                return False
         return False
 
     async def read_back(self) -> bool:
@@ -213,7 +213,9 @@ class InvalidationLog(Log):
             check.settle()
 
     def _take_reply(self, check: Check, reply: Any) -> None:
-        if isinstance(reply, (LinkError, ReplyError)):
+        if isinstance(reply, (LinkError, ReplyError)) or check.view != self.view or not self._known:
+            # While the log is looked at anew, what a check brings has no place: neither in what was known,
+            # which is about to go, nor in what will be, which may end before it.
             check.failed = True
         elif reply and reply[0][0] == check.since:
             if len(reply) > 1:
@@ -225,7 +227,7 @@ class InvalidationLog(Log):
         else:
             check.failed = True
             self.lose()
-        if check.complete and self._known and check.view == self._view:
+        if check.complete and check.view == self.view:
             self.proved = self.last_proved = max(self.proved, check.at)
         self._behind = not check.complete and not check.failed
 
@@ -263,7 +265,7 @@ class InvalidationLog(Log):
 
     async def resync(self) -> bool:
         """Wait until the log was looked at anew, where that is under way; say whether it is known now."""
-        if self._resyncing is not None:
+        if self._resyncing is not None and not self._resyncing.done():
             await asyncio.wait([self._resyncing])
         return self._known
 
@@ -305,10 +307,15 @@ class InvalidationLog(Log):
         """What is known may be of another log; it stays what is obeyed until the log has been read anew."""
         self._known = False
         self.proved = NEVER
-        self._view += 1
-        self.version += 1
+        self._change_view()
         if self._reading_back is not None:
             self._reading_back.cancel()
+
+    def _change_view(self) -> None:
+        """From now on, what is under way proves nothing."""
+        self.view += 1
+        self.version += 1
+        self._check = None
 
     async def _find_log(self) -> None:
         self.lose()
@@ -318,28 +325,36 @@ class InvalidationLog(Log):
         """Find the epoch, or open one, and read the newest records; older ones in the background."""
         # A new connection and a resync may come together: two readings at once would mix.
         async with self._opening:
-            self._doubt()
-            self._check = None
-            epoch = await open_epoch(self._link, self._keys, read_only=self._read_only)
-            self.epochs_opened += epoch.opened
-            self._judge_server(epoch)
-            history, at = History(), boottime()
-            self._unread, self._own_since = history, START
-            self._swept_note, self._swept_nodes = START, frozenset[str]()
-            backlog = Backlog(self._keys, history, self._take_notes, epoch.number)
-            try:
-                await backlog.read(self._link.call_early)
-            finally:
-                self._unread = None
-            self.history, self._epoch, self._own = history, epoch.number, self._own_since
-            self.epoch_start = backlog.epoch_start
-            self.seen, self._seen_id = backlog.newest
-            self.ages.restart(self.seen)
-            self._known, self.proved, self.last_proved = True, at, at
-            self.version += 1
-            self._backlog = backlog
-            if not backlog.done:
-                self._reading_back = asyncio.create_task(self._read_back(backlog), name="stoker-log-backlog")
+            while not await self._look_anew():
+                pass
+
+    async def _look_anew(self) -> bool:
+        """Say whether the log is known now: not if it was found lost again meanwhile."""
+        self._doubt()
+        view = self.view
+        epoch = await open_epoch(self._link, self._keys, read_only=self._read_only)
+        self.epochs_opened += epoch.opened
+        self._judge_server(epoch)
+        history, at = History(), boottime()
+        self._unread, self._own_since = history, START
+        self._swept_note, self._swept_nodes = START, frozenset[str]()
+        backlog = Backlog(self._keys, history, self._take_notes, epoch.number)
+        try:
+            await backlog.read(self._link.call_early)
+        finally:
+            self._unread = None
+        if self.view != view:
+            return False
+        self.history, self._epoch, self._own = history, epoch.number, self._own_since
+        self.epoch_start = backlog.epoch_start
+        self.seen, self._seen_id = backlog.newest
+        self.ages.restart(self.seen)
+        self._known, self.proved, self.last_proved = True, at, at
+        self._change_view()
+        self._backlog = backlog
+        if not backlog.done:
+            self._reading_back = asyncio.create_task(self._read_back(backlog), name="stoker-log-backlog")
+        return True
 
     async def _read_back(self, backlog: Backlog) -> None:
         while not backlog.done:
@@ -352,12 +367,7 @@ class InvalidationLog(Log):
             self.version += 1  # what was taken for dead may be alive
 
     def _judge_server(self, epoch: Epoch) -> None:
-        unfit = ""
-        if epoch.evicted_by and not self._allow_eviction:
-            unfit = (
-                f"the server's maxmemory-policy {epoch.evicted_by} may evict the invalidation log: set it to "
-                "noeviction (or volatile-lru: the log has no TTL), or redis.allow_eviction to true"
-            )
+        unfit = "" if self._allow_eviction else epoch.unfit
         if unfit and unfit != self.unfit:
             logger.error("action=server_unfit reason=%s", unfit, extra={"action": "server_unfit"})
         self.unfit = unfit

@@ -41,6 +41,8 @@ class Log(ABC):
         epochs_opened: Epochs that this process has opened.
         version: Changes whenever something was learnt that could kill an entry: what was found alive at this
             very version still is.
+        view: Changes when the log is doubted, and again when it is known anew: what was asked for in between, or
+            before, proves nothing after.
         proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
             was acknowledged before is known. `-inf` while nothing is proved in this epoch.
         last_proved: The same, whatever became of the log since; where it was never reached, when it was first
@@ -55,6 +57,7 @@ class Log(ABC):
         self.epoch_start = START
         self.epochs_opened: int = 0
         self.version = 0
+        self.view = 0
         self.proved = NEVER
         self.last_proved = NEVER
         self._own = START
