@@ -49,7 +49,7 @@ class Lane:
 
 
 class Proxy:
-    """Stands before a server, in `async with`; a manager that is made for it reaches the server through it."""
+    """Before a server, in `async with`; a manager that is made for it reaches the server through it."""
 
     def __init__(self, server: RedisServer) -> None:
         self.port = free_port()

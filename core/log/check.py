@@ -21,7 +21,7 @@ class Check:
         at: When it was queued, in seconds of `clock.boottime`.
         done: The reply has come, or never will.
         complete: All records that stood in the log when the server ran the check have been read.
-        failed: There was no reply, or the log is not the one that was known: it must be, or was, looked at anew.
+        failed: There was no reply, or the log is, or was, to be looked at anew.
     """
 
     __slots__ = ("_callbacks", "at", "complete", "count", "done", "failed", "since", "view", "write")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ from stoker.core.log.epochs import Epoch, open_epoch
 from stoker.core.log.history import History
 from stoker.core.log.kept import Notes
 from stoker.core.log.knowledge import NEVER, Log
-from stoker.core.log.position import START, format_position, join_position, parse_position
+from stoker.core.log.position import START, format_position, parse_position
 from stoker.core.log.scopes import Copy, Scope
 
 __all__ = ["Check", "InvalidationLog", "Log", "Receipt"]
@@ -171,23 +170,12 @@ class InvalidationLog(Log):
                 await asyncio.wait([self._reading_back], timeout=READ_BACK_LOOK_SECONDS)
         return False
 
-    async def birth(self, settle: float) -> int:
-        """Return where a load that begins now is born, for a source of which parts lag behind.
-
-        What was invalidated within `settle` seconds before, by the server's clock, kills it, too: it is born
-        no later than the clock stood then. START where the clock can't be asked.
-
-        Args:
-            settle: Seconds that the source takes at most; 0 for one that does not lag.
-        """
-        if not settle:
-            return self.seen
+    async def _clock_ms(self) -> int:
         try:
             seconds, micros = await self._link.call("TIME")
         except (LinkError, ReplyError):
-            return START
-        settled_ms = int(seconds) * 1000 + int(micros) // 1000 - math.ceil(settle * 1000)
-        return min(self.seen, join_position(max(settled_ms, 0), 0))
+            return 0
+        return int(seconds) * 1000 + int(micros) // 1000
 
     async def records(self, first: int, last_id: str, count: int) -> list[Any]:
         """Read the records from a position up to an id, as they stand in the log now.

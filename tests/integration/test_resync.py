@@ -1,4 +1,4 @@
-"""The log is looked at anew on a connection that goes on serving: no read may meet what is neither old nor new."""
+"""The log is looked at anew on a connection that goes on serving: no read may meet what is half read."""
 
 from __future__ import annotations
 
