@@ -35,6 +35,10 @@ class Lane:
         if sink is not None:
             sink.write(bytes(self.held))
 
+    def drop(self) -> None:
+        """Lose what was held, and hold nothing more."""
+        self._sink, self._marker = None, b""
+
     async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK_BYTES):

@@ -363,11 +363,11 @@ class InvalidationLog(Log):
     # -- appending --------------------------------------------------------------------------------
 
     async def _append(self, scopes: Sequence[Scope], notes: Notes, *, keep: bool) -> Receipt:
+        if keep:
+            return await self._appending.append_or_keep(scopes, notes)
         try:
             return await self._appending.append(scopes, notes)
         except (LinkError, ReplyError):
-            if keep:
-                self._keep(scopes, notes)
             return Receipt(None)
 
     async def tell(self, *scopes: Scope | Copy) -> int:

@@ -42,8 +42,8 @@ class Log(ABC):
         epochs_opened: Epochs that this process has opened.
         version: Changes whenever something was learnt that could kill an entry: what was found alive at this
             very version still is.
-        view: Changes when the log is doubted, and again when it is known anew: a check that was asked for before
-            that proves nothing after it.
+        view: Changes when the log is doubted, and again when it is known anew: a check that was asked for
+            before either proves nothing after it.
         proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
             was acknowledged before is known. `-inf` while nothing is proved in this epoch.
         last_proved: The same, whatever became of the log since; where it was never reached, when it was first
