@@ -310,19 +310,6 @@ class RedisTier:
         except (LinkError, ReplyError):
             return False
 
-    async def unlink(self, cache_type: str, keys: Sequence[str]) -> int:
-        """Give entries' memory back, and that of counters of their names; say how many were there."""
-        gone = 0
-        for start in range(0, len(keys), FETCH_BATCH):
-            batch = keys[start : start + FETCH_BATCH]
-            names = [self._keys.entry(cache_type, key) for key in batch]
-            names += [self._keys.counter(cache_type, key) for key in batch]
-            try:
-                gone += int(await self._link.call("UNLINK", *names))
-            except (LinkError, ReplyError):
-                continue
-        return gone
-
     async def unlink_unreadable(self, cache_type: str, key: str, seen: bytes) -> bool:
         """Unlink what nobody can read, if it is still what was seen; say whether it was.
 

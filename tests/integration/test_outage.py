@@ -12,7 +12,7 @@ from stoker.core.errors import LinkError
 from stoker.core.maintenance.explain import explain
 from stoker.core.maintenance.sizes import measure_sizes
 from stoker.core.warming.rates import compute_hit_rates
-from tests.managers import Reached
+from tests.managers import Reached, make_manager
 from tests.proxies import Proxy
 from tests.servers import RedisServer, free_port
 from tests.sources import Source
@@ -248,6 +248,29 @@ async def test_who_gives_up_waiting_for_an_invalidation_has_invalidated_all_the_
         await eventually(lambda: cache.link.ready and not cache.log.kept, "it is appended")
         assert await cache.get("db_query", "k") is None
         assert await peer.get("db_query", "k") is None
+
+
+async def test_a_delete_whose_end_comes_late_leaves_what_was_created_after_it(
+    own_redis_server: RedisServer,
+) -> None:
+    session = {"kind": "authoritative"}
+    async with (
+        Proxy(own_redis_server) as proxy,
+        make_manager(own_redis_server, "t", session=session) as peer,
+        make(proxy) as cache,
+    ):
+        assert await peer.set("session", "s", {"user": 1})
+        await peer.increment("session", "s", 3)
+        proxy.up.hold(b"EVAL")
+        await cache.delete("session", "s")
+        assert proxy.up.holding.is_set(), "the record stands, the rest is on its way"
+        assert await peer.set("session", "s", {"user": 2}, if_absent=True)
+        assert await peer.increment("session", "s") == 1
+        proxy.up.release()
+        await eventually(lambda: cache.link.ready, "it has come")
+        assert await cache.get("session", "s") == {"user": 2}
+        assert await peer.get("session", "s") == {"user": 2}
+        assert await peer.counter("session", "s") == 1
 
 
 async def test_too_many_kept_invalidations_are_widened(own_redis_server: RedisServer) -> None:
