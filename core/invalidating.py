@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
 
-from stoker.core.errors import UsageError
+from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import check_key, check_text
 from stoker.core.log.fleet_log import Receipt
 from stoker.core.log.scopes import Key, Pattern, Scope, Tag, Type
 from stoker.core.maintenance.purging import purge
+from stoker.core.maintenance.unlinking import look_before_delete, unlink_seen
 from stoker.core.reads import Reads
+from stoker.core.settings.policy import Policy
 
 #: A note in a record of the log (who, why, a trace) has at most so many characters.
 MAX_NOTE = 4_096
@@ -29,12 +33,23 @@ class Invalidating(Reads):
         if not named:
             return 0
         self.counters.of(cache_type).deletes += len(named)
-        receipt = await self.invalidate(*(Key(cache_type, key) for key in named))
-        here = sum(self.memory.remove(cache_type, key) for key in named) if policy.in_memory else 0
+        record = self.invalidate(*(Key(cache_type, key) for key in named))
         if self._alone:
-            return here + sum(self._tallies.remove(cache_type, key) for key in named)
-        gone = await self.tier.unlink(cache_type, named) if receipt.acknowledged else 0
+            await record
+            return self._remove_here(cache_type, named, policy) + sum(
+                self._tallies.remove(cache_type, key) for key in named
+            )
+        (seen, gone), receipt = await asyncio.gather(look_before_delete(self, cache_type, named), record)
+        here = self._remove_here(cache_type, named, policy)
+        if not receipt.acknowledged:
+            gone = 0  # what is told of a server that is away is not known
+        else:
+            with contextlib.suppress(LinkError, ReplyError):
+                gone += await unlink_seen(self, seen)
         return gone if policy.in_redis else here + gone
+
+    def _remove_here(self, cache_type: str, keys: Iterable[str], policy: Policy) -> int:
+        return sum(self.memory.remove(cache_type, key) for key in keys) if policy.in_memory else 0
 
     async def invalidate_type(self, cache_type: str) -> Receipt:
         """Invalidate all entries of a type, in one command whatever their number."""

@@ -191,8 +191,10 @@ class RedisTier:
             return Lookup(_state_of_error(reply))
         if not check.done:
             await check.wait()  # on a cluster the log's server may answer last
-        if not check.complete or not self._log.epoch or self._log.history.swept != swept or reply is MISSING:
-            return None  # MISSING: whoever asked for it has given up
+        if not check.complete or check.view != self._log.view or self._log.history.swept != swept:
+            return None
+        if reply is MISSING:
+            return None  # whoever asked for it has given up
         lookup = self.judge(cache_type, key, reply, policy)
         lookup.checked = seen
         return lookup
@@ -252,7 +254,7 @@ class RedisTier:
                 break
             future, (check, swept, seen) = asked
             stored = await future
-            if check.complete and log.epoch and log.history.swept == swept:
+            if check.complete and check.view == log.view and log.history.swept == swept:
                 return _without_errors(stored), seen
             await (log.catch_up() if log.epoch else log.resync())
             asked = self._ask_many(cache_type, keys, policy)
@@ -341,19 +343,6 @@ class RedisTier:
             return bool(await self._touch.run(self._link, [name], seen[:FROZEN_BYTES], fresh, max(1, ttl_ms)))
         except (LinkError, ReplyError):
             return False
-
-    async def unlink(self, cache_type: str, keys: Sequence[str]) -> int:
-        """Give entries' memory back, and that of counters of their names; say how many were there."""
-        gone = 0
-        for start in range(0, len(keys), FETCH_BATCH):
-            batch = keys[start : start + FETCH_BATCH]
-            names = [self._keys.entry(cache_type, key) for key in batch]
-            names += [self._keys.counter(cache_type, key) for key in batch]
-            try:
-                gone += int(await self._link.call("UNLINK", *names))
-            except (LinkError, ReplyError):
-                continue
-        return gone
 
     async def unlink_unreadable(self, cache_type: str, key: str, seen: bytes) -> bool:
         """Unlink what nobody can read, if it is still what was seen; say whether it was.

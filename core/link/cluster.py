@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stoker.core.errors import LinkError, ReplyError
@@ -26,6 +25,7 @@ from stoker.core.link.joining import JoiningLink
 from stoker.core.link.link import Link
 from stoker.core.link.nodes import NodeClock, Nodes, identify
 from stoker.core.link.routing import SLOTS, Address, key_of, owners_by, redirection, slot_of, slots_by
+from stoker.core.link.sent import Sent
 from stoker.core.link.wire import tell
 from stoker.core.settings.addresses import Servers
 
@@ -45,22 +45,6 @@ CALM_SECONDS = 15.0
 TROUBLED_SECONDS = 0.25
 
 Post = Callable[[Command, Handler], None]
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A command with a key, on its way."""
-
-    slot: int
-    command: Command | Callable[[int], Command]
-    """Itself, or what makes it: of the latest time, on its server's clock, at which it may be carried out."""
-    handler: Handler
-    of_log: bool = False
-    began: float = 0.0
-    redirections: int = 0
-    refused_by: Address | None = None
-    hint: Address | None = None
-    """Where the server that refused it said it belongs."""
 
 
 class ClusterLink(JoiningLink):
@@ -92,7 +76,7 @@ class ClusterLink(JoiningLink):
         self._nodes = Nodes(
             self._servers, connect_timeout=connect_timeout, timeout=timeout, on_change=self._node_changed
         )
-        self._parked: list[_Sent] = []
+        self._parked: list[Sent] = []
         self._asks: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -178,7 +162,7 @@ class ClusterLink(JoiningLink):
         if key is None or not self.ready:
             self._post_home(command, handler)
         else:
-            self._dispatch(_Sent(slot_of(key), command, handler, of_log=key in self._log_keys))
+            self._dispatch(Sent(slot_of(key), command, handler, of_log=key in self._log_keys))
 
     def post_timed(self, name: str, began: float, make: Callable[[int], Command], handler: Handler) -> None:
         """Queue a command that a key's server is to refuse by its own clock if it comes too late for a load.
@@ -193,7 +177,7 @@ class ClusterLink(JoiningLink):
         Raises:
             LinkError: The server is away; nothing was sent.
         """
-        self._dispatch(_Sent(slot_of(name), make, handler, began=began))
+        self._dispatch(Sent(slot_of(name), make, handler, began=began))
 
     async def survey(self) -> object:
         """Ask each server what it owns; the answer differs once a slot has moved or a connection was lost.
@@ -233,7 +217,7 @@ class ClusterLink(JoiningLink):
         links = (self if at == self._home else self._nodes.need(at) for at in sorted(self._owning))
         return [await link.call(*command) for link in links]
 
-    def _dispatch(self, sent: _Sent) -> None:
+    def _dispatch(self, sent: Sent) -> None:
         at_home = sent.of_log and self._asking is not None
         address = self._home if at_home else self._owners[sent.slot]
         if address is None:
@@ -251,7 +235,7 @@ class ClusterLink(JoiningLink):
             self._send_to(node.post, node.clock, sent, answered)
 
     def _send_to(
-        self, post: Post, clock: NodeClock, sent: _Sent, handler: Handler, *, asking: bool = False
+        self, post: Post, clock: NodeClock, sent: Sent, handler: Handler, *, asking: bool = False
     ) -> None:
         command = sent.command
         if callable(command):
@@ -262,7 +246,7 @@ class ClusterLink(JoiningLink):
             post(("ASKING",), _ignore)
         post(command, handler)
 
-    def _dispatch_again(self, sent: _Sent) -> None:
+    def _dispatch_again(self, sent: Sent) -> None:
         sent.redirections += 1
         try:
             self._dispatch(sent)
@@ -279,9 +263,11 @@ class ClusterLink(JoiningLink):
 
     # -- redirections -----------------------------------------------------------------------------
 
-    def _redirect(self, sent: _Sent, error: ReplyError, refused_by: Address) -> bool:
+    def _redirect(self, sent: Sent, error: ReplyError, refused_by: Address) -> bool:
         """See to a reply that says the key is elsewhere; say whether another reply will come."""
         kind, address = redirection(error, refused_by)
+        if self._mapper is None:
+            return False  # the link is being closed
         if kind not in {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}:
             return False
         if kind != "ASK":
@@ -300,6 +286,7 @@ class ClusterLink(JoiningLink):
             task = asyncio.create_task(self._ask(sent, address), name="stoker-cluster-ask")
             self._asks.add(task)
             task.add_done_callback(self._asks.discard)
+            task.add_done_callback(sent.end)
         elif len(self._parked) >= MAX_PARKED:
             return False
         else:
@@ -311,7 +298,7 @@ class ClusterLink(JoiningLink):
         if self._ready:
             self._drop("the log has moved to another server")
 
-    async def _ask(self, sent: _Sent, address: Address) -> None:
+    async def _ask(self, sent: Sent, address: Address) -> None:
         """Send a command to where its key is on the way."""
         try:
             if address == self._home:
@@ -323,12 +310,18 @@ class ClusterLink(JoiningLink):
         except LinkError as error:
             tell(sent.handler, error)
 
-    def _release_parked(self) -> None:
+    async def _release_parked(self) -> None:
+        async with self._reading:
+            moved = {
+                sent.slot: sent.hint for sent in self._parked if self._owners[sent.slot] == sent.refused_by
+            }
+            if moved:  # whoever gave the map had not heard of it
+                for slot, hint in moved.items():
+                    self._owners[slot] = hint
+                self._owning |= {hint for hint in moved.values() if hint is not None}
+                await self._nodes.keep({address for address in self._owning if address != self._home})
         parked, self._parked = self._parked, []
         for sent in parked:
-            if self._owners[sent.slot] == sent.refused_by:
-                self._owners[sent.slot] = sent.hint  # whoever gave the map had not heard of it
-                self._owning |= {sent.hint} if sent.hint else set()
             self._dispatch_again(sent)
 
     def _fail_parked(self, error: LinkError) -> None:
@@ -349,7 +342,7 @@ class ClusterLink(JoiningLink):
             self._wanted.clear()
             try:
                 await self._read_map()
-                self._release_parked()
+                await self._release_parked()
             except LinkError as error:
                 self._fail_parked(LinkError(f"no map of the cluster: {error}"))
                 await asyncio.sleep(TROUBLED_SECONDS)

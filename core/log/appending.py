@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import Keys
@@ -13,6 +14,8 @@ from stoker.core.log.assurance import Assurance
 from stoker.core.log.kept import Notes
 from stoker.core.log.position import START, parse_position
 from stoker.core.log.scopes import Copy, Scope, to_fields
+
+T = TypeVar("T")
 
 #: Scopes in one record at most; more become several records, so that what a check reads is bounded.
 MAX_RECORD_SCOPES = 500
@@ -56,7 +59,7 @@ class Appending:
         keys: Names the log.
         appended: Called with the position and the fields of each record of ours, once it stands.
         find_log: Called when the log is gone: waits until it was looked for anew.
-        keep: Called with what `tell` could not append.
+        keep: Called with what could not be appended.
         assurance: Where appends must be made sure of, what does that.
     """
 
@@ -77,7 +80,7 @@ class Appending:
         self._keep = keep
         self._assurance = assurance
         self._told: list[_Told] = []
-        self._tellers: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def append(self, scopes: Sequence[Scope | Copy], notes: Notes) -> Receipt:
         """Append, as one record or as few as hold them all; the receipt names the last.
@@ -93,6 +96,23 @@ class Appending:
             receipt = Receipt(done.log_id, done.assured and receipt.assured)
         return receipt
 
+    async def append_or_keep(self, scopes: Sequence[Scope | Copy], notes: Notes) -> Receipt:
+        """As `append`, but what can't be appended is kept. Whoever gives up waiting stops nothing."""
+        return await asyncio.shield(self._begin(self._append_or_keep(scopes, notes), "stoker-log-append"))
+
+    async def _append_or_keep(self, scopes: Sequence[Scope | Copy], notes: Notes) -> Receipt:
+        try:
+            return await self.append(scopes, notes)
+        except (LinkError, ReplyError):
+            self._keep(scopes, notes)
+            return Receipt(None)
+
+    def _begin(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, name=name)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
     async def tell(self, scopes: Sequence[Scope | Copy]) -> int:
         """Append together with whatever else is told in this turn of the event loop.
 
@@ -104,16 +124,14 @@ class Appending:
         told = _Told(scopes, asyncio.get_running_loop().create_future())
         self._told.append(told)
         if len(self._told) == 1:
-            teller = asyncio.create_task(self._send_told(), name="stoker-log-tell")
-            self._tellers.add(teller)
-            teller.add_done_callback(self._tellers.discard)
+            self._begin(self._send_told(), "stoker-log-tell")
         return await told.position
 
     async def close(self, timeout: float = 1.0) -> None:
-        """Let what was told reach the log, for `timeout` seconds at most, and close what was opened."""
-        if self._tellers:
-            await asyncio.wait(self._tellers, timeout=timeout)
-        if all(teller.done() for teller in self._tellers):
+        """Let what is under way reach the log, for `timeout` seconds at most, and close what was opened."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=timeout)
+        if all(task.done() for task in self._under_way):
             self._told = []  # whoever told them is gone, with the event loop
         if self._assurance is not None:
             await self._assurance.close()
@@ -133,11 +151,8 @@ class Appending:
     async def _tell_one(self, calls: list[_Told]) -> None:
         scopes = [scope for call in calls for scope in call.scopes]
         try:
-            receipt = await self.append(scopes, {})
+            receipt = await self._append_or_keep(scopes, {})
             position = parse_position(receipt.log_id) if receipt.log_id else START
-        except (LinkError, ReplyError):
-            position = START
-            self._keep(scopes, {})
         except UsageError as error:  # another event loop's link
             for call in calls:
                 if not call.position.done():

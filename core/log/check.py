@@ -15,13 +15,13 @@ class Check:
         since: The last known record's id; the look begins at that very record.
         count: Records it asks for at most.
         write: The number of the link's write that carries it; a read that begins later needs another one.
-        view: The log's history as it was taken to be; when that was lost since, the check proves nothing.
+        view: The log's `view` when it was queued; if that has changed before the reply comes, it has failed.
 
     Attributes:
         at: When it was queued, in seconds of `clock.boottime`.
         done: The reply has come, or never will.
         complete: All records that stood in the log when the server ran the check have been read.
-        failed: There was no reply, or the log is not the one that was known: its epoch must be looked up.
+        failed: There was no reply, or the log is, or was, to be looked at anew.
     """
 
     __slots__ = ("_callbacks", "at", "complete", "count", "done", "failed", "since", "view", "write")

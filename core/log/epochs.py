@@ -28,6 +28,16 @@ class Epoch:
     evicted_by: str
     """The server's eviction policy, if it may remove the log; else empty."""
 
+    @property
+    def unfit(self) -> str:
+        """Why the server should not hold the log, with what to do; empty where it may."""
+        if not self.evicted_by:
+            return ""
+        return (
+            f"the server's maxmemory-policy {self.evicted_by} may evict the invalidation log: set it to "
+            "noeviction (or volatile-lru: the log has no TTL), or redis.allow_eviction to true"
+        )
+
 
 async def open_epoch(link: Link, keys: Keys, *, read_only: bool) -> Epoch:
     """Find the log's epoch, or open one where history was lost: no log, or another run of the server.

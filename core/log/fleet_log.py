@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ from stoker.core.log.epochs import Epoch, open_epoch
 from stoker.core.log.history import History
 from stoker.core.log.kept import Notes
 from stoker.core.log.knowledge import NEVER, Log
-from stoker.core.log.position import START, format_position, join_position, parse_position
+from stoker.core.log.position import START, format_position, parse_position
 from stoker.core.log.scopes import Copy, Scope
 
 __all__ = ["Check", "InvalidationLog", "Log", "Receipt"]
@@ -93,7 +92,6 @@ class InvalidationLog(Log):
         self._swept_note = START
         self._swept_nodes = frozenset[str]()
         """The servers of a cluster that the last sweep went over, by their names of then."""
-        self._view = 0
         self._behind, self._chunk_count = False, CHUNK_COUNT
         self._take_failed = False
         self._seen_id = b"0-0"
@@ -138,7 +136,7 @@ class InvalidationLog(Log):
         check = self._check
         if check is None or check.write != self._link.writes:
             count = self._chunk_count if self._behind else CHECK_COUNT
-            taken = check = Check(self._seen_id, count, self._link.writes, self._view)
+            taken = check = Check(self._seen_id, count, self._link.writes, self.view)
             self._link.post(
                 ("XRANGE", self._keys.log, check.since, "+", "COUNT", check.count),
                 lambda reply: self._take(taken, reply),
@@ -154,12 +152,13 @@ class InvalidationLog(Log):
             except LinkError:
                 return False
             await check.wait()
-            if check.complete and self._known:
+            if check.view != self.view or not self._known:
+                if not await self.resync():
+                    return False
+            elif check.complete:
                 return True
-            if check.failed and self._known:
+            elif check.failed:
                 return False  # the server does not answer
-            if not self._known and not await self.resync():
-                return False
         return False
 
     async def read_back(self) -> bool:
@@ -171,23 +170,12 @@ class InvalidationLog(Log):
                 await asyncio.wait([self._reading_back], timeout=READ_BACK_LOOK_SECONDS)
         return False
 
-    async def birth(self, settle: float) -> int:
-        """Return where a load that begins now is born, for a source of which parts lag behind.
-
-        What was invalidated within `settle` seconds before, by the server's clock, kills it, too: it is born
-        no later than the clock stood then. START where the clock can't be asked.
-
-        Args:
-            settle: Seconds that the source takes at most; 0 for one that does not lag.
-        """
-        if not settle:
-            return self.seen
+    async def _clock_ms(self) -> int:
         try:
             seconds, micros = await self._link.call("TIME")
         except (LinkError, ReplyError):
-            return START
-        settled_ms = int(seconds) * 1000 + int(micros) // 1000 - math.ceil(settle * 1000)
-        return min(self.seen, join_position(max(settled_ms, 0), 0))
+            return 0
+        return int(seconds) * 1000 + int(micros) // 1000
 
     async def records(self, first: int, last_id: str, count: int) -> list[Any]:
         """Read the records from a position up to an id, as they stand in the log now.
@@ -213,7 +201,9 @@ class InvalidationLog(Log):
             check.settle()
 
     def _take_reply(self, check: Check, reply: Any) -> None:
-        if isinstance(reply, (LinkError, ReplyError)):
+        if isinstance(reply, (LinkError, ReplyError)) or check.view != self.view or not self._known:
+            # While the log is looked at anew, what a check brings has no place: neither in what was known,
+            # which is about to go, nor in what will be, which may end before it.
             check.failed = True
         elif reply and reply[0][0] == check.since:
             if len(reply) > 1:
@@ -225,7 +215,7 @@ class InvalidationLog(Log):
         else:
             check.failed = True
             self.lose()
-        if check.complete and self._known and check.view == self._view:
+        if check.complete and check.view == self.view:
             self.proved = self.last_proved = max(self.proved, check.at)
         self._behind = not check.complete and not check.failed
 
@@ -263,7 +253,7 @@ class InvalidationLog(Log):
 
     async def resync(self) -> bool:
         """Wait until the log was looked at anew, where that is under way; say whether it is known now."""
-        if self._resyncing is not None:
+        if self._resyncing is not None and not self._resyncing.done():
             await asyncio.wait([self._resyncing])
         return self._known
 
@@ -305,10 +295,15 @@ class InvalidationLog(Log):
         """What is known may be of another log; it stays what is obeyed until the log has been read anew."""
         self._known = False
         self.proved = NEVER
-        self._view += 1
-        self.version += 1
+        self._change_view()
         if self._reading_back is not None:
             self._reading_back.cancel()
+
+    def _change_view(self) -> None:
+        """From now on, what is under way proves nothing."""
+        self.view += 1
+        self.version += 1
+        self._check = None
 
     async def _find_log(self) -> None:
         self.lose()
@@ -318,28 +313,36 @@ class InvalidationLog(Log):
         """Find the epoch, or open one, and read the newest records; older ones in the background."""
         # A new connection and a resync may come together: two readings at once would mix.
         async with self._opening:
-            self._doubt()
-            self._check = None
-            epoch = await open_epoch(self._link, self._keys, read_only=self._read_only)
-            self.epochs_opened += epoch.opened
-            self._judge_server(epoch)
-            history, at = History(), boottime()
-            self._unread, self._own_since = history, START
-            self._swept_note, self._swept_nodes = START, frozenset[str]()
-            backlog = Backlog(self._keys, history, self._take_notes, epoch.number)
-            try:
-                await backlog.read(self._link.call_early)
-            finally:
-                self._unread = None
-            self.history, self._epoch, self._own = history, epoch.number, self._own_since
-            self.epoch_start = backlog.epoch_start
-            self.seen, self._seen_id = backlog.newest
-            self.ages.restart(self.seen)
-            self._known, self.proved, self.last_proved = True, at, at
-            self.version += 1
-            self._backlog = backlog
-            if not backlog.done:
-                self._reading_back = asyncio.create_task(self._read_back(backlog), name="stoker-log-backlog")
+            while not await self._look_anew():
+                pass
+
+    async def _look_anew(self) -> bool:
+        """Say whether the log is known now: not if it was found lost again meanwhile."""
+        self._doubt()
+        view = self.view
+        epoch = await open_epoch(self._link, self._keys, read_only=self._read_only)
+        self.epochs_opened += epoch.opened
+        self._judge_server(epoch)
+        history, at = History(), boottime()
+        self._unread, self._own_since = history, START
+        self._swept_note, self._swept_nodes = START, frozenset[str]()
+        backlog = Backlog(self._keys, history, self._take_notes, epoch.number)
+        try:
+            await backlog.read(self._link.call_early)
+        finally:
+            self._unread = None
+        if self.view != view:
+            return False
+        self.history, self._epoch, self._own = history, epoch.number, self._own_since
+        self.epoch_start = backlog.epoch_start
+        self.seen, self._seen_id = backlog.newest
+        self.ages.restart(self.seen)
+        self._known, self.proved, self.last_proved = True, at, at
+        self._change_view()
+        self._backlog = backlog
+        if not backlog.done:
+            self._reading_back = asyncio.create_task(self._read_back(backlog), name="stoker-log-backlog")
+        return True
 
     async def _read_back(self, backlog: Backlog) -> None:
         while not backlog.done:
@@ -352,12 +355,7 @@ class InvalidationLog(Log):
             self.version += 1  # what was taken for dead may be alive
 
     def _judge_server(self, epoch: Epoch) -> None:
-        unfit = ""
-        if epoch.evicted_by and not self._allow_eviction:
-            unfit = (
-                f"the server's maxmemory-policy {epoch.evicted_by} may evict the invalidation log: set it to "
-                "noeviction (or volatile-lru: the log has no TTL), or redis.allow_eviction to true"
-            )
+        unfit = "" if self._allow_eviction else epoch.unfit
         if unfit and unfit != self.unfit:
             logger.error("action=server_unfit reason=%s", unfit, extra={"action": "server_unfit"})
         self.unfit = unfit
@@ -365,11 +363,11 @@ class InvalidationLog(Log):
     # -- appending --------------------------------------------------------------------------------
 
     async def _append(self, scopes: Sequence[Scope], notes: Notes, *, keep: bool) -> Receipt:
+        if keep:
+            return await self._appending.append_or_keep(scopes, notes)
         try:
             return await self._appending.append(scopes, notes)
         except (LinkError, ReplyError):
-            if keep:
-                self._keep(scopes, notes)
             return Receipt(None)
 
     async def tell(self, *scopes: Scope | Copy) -> int:

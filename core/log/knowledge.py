@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +15,7 @@ from stoker.core.log.appending import Receipt
 from stoker.core.log.check import Check
 from stoker.core.log.history import History
 from stoker.core.log.kept import Append, KeptInvalidations, Notes
-from stoker.core.log.position import START, parse_position
+from stoker.core.log.position import START, join_position, parse_position
 from stoker.core.log.scopes import Copy, Scope, to_fields
 
 #: What `proved` is while nothing is: the log may have been silent for ever.
@@ -41,6 +42,8 @@ class Log(ABC):
         epochs_opened: Epochs that this process has opened.
         version: Changes whenever something was learnt that could kill an entry: what was found alive at this
             very version still is.
+        view: Changes when the log is doubted, and again when it is known anew: a check that was asked for
+            before either proves nothing after it.
         proved: When the last completely answered check was *sent*, in seconds of `clock.boottime`: all that
             was acknowledged before is known. `-inf` while nothing is proved in this epoch.
         last_proved: The same, whatever became of the log since; where it was never reached, when it was first
@@ -55,6 +58,7 @@ class Log(ABC):
         self.epoch_start = START
         self.epochs_opened: int = 0
         self.version = 0
+        self.view = 0
         self.proved = NEVER
         self.last_proved = NEVER
         self._own = START
@@ -133,7 +137,6 @@ class Log(ABC):
     async def read_back(self) -> bool:
         """Wait until the log has been read back as far as is kept; say whether it is, and known."""
 
-    @abstractmethod
     async def birth(self, settle: float) -> int:
         """Return where a load that begins now is born, for a source of which parts lag behind.
 
@@ -143,6 +146,14 @@ class Log(ABC):
         Args:
             settle: Seconds that the source takes at most; 0 for one that does not lag.
         """
+        if not settle:
+            return self.seen
+        settled_ms = await self._clock_ms() - math.ceil(settle * 1000)
+        return min(self.seen, join_position(max(settled_ms, 0), 0))
+
+    @abstractmethod
+    async def _clock_ms(self) -> int:
+        """Unix time in milliseconds, by the clock that records' positions are of; 0 where nobody can say."""
 
     @abstractmethod
     def lose(self) -> None:

@@ -50,15 +50,8 @@ class LocalLog(Log):
         """There is nothing to read."""
         return True
 
-    async def birth(self, settle: float) -> int:
-        """Return where a load that begins now is born, for a source of which parts lag behind.
-
-        Args:
-            settle: Seconds that the source takes at most; 0 for one that does not lag.
-        """
-        if not settle:
-            return self.seen
-        return min(self.seen, join_position(max(0, _now_ms() - math.ceil(settle * 1000)), 0))
+    async def _clock_ms(self) -> int:
+        return _now_ms()
 
     def lose(self) -> None:
         """It can't be lost but with the process."""

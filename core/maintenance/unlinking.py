@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 from stoker.core.entries.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
 from stoker.core.entries.lookup import State
-from stoker.core.entries.tier import PEEK_BYTES
-from stoker.core.errors import ReplyError
+from stoker.core.entries.tier import FETCH_BATCH, PEEK_BYTES
+from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link.script import Script
 from stoker.core.log.position import START
 from stoker.core.settings.policy import Policy
 
 if TYPE_CHECKING:
     from stoker.core.parts import Parts
+
+Seen = tuple[bytes, bytes]
+"""An entry's name, and its first bytes as they were seen."""
 
 #: Entries that one call unlinks at most: it holds up everybody else's.
 UNLINK_BATCH = 200
@@ -45,20 +48,52 @@ async def unlink_what_is_dead(
     heads = await _heads(manager, names)
     if manager.log.epoch != epoch:
         return 0  # what is known of the log is of another time than what was asked for
-    dead: list[tuple[bytes, bytes]] = [
+    dead: list[Seen] = [
         (name, head[:FROZEN_BYTES])
         for name, head in zip(names, heads, strict=True)
         if _is_dead(manager, name, head, target) or (damaged and head and frozen_born(head) is None)
     ]
-    if not dead:
-        return 0
+    return await unlink_seen(manager, dead)
+
+
+async def unlink_seen(manager: Parts, seen: Sequence[Seen]) -> int:
+    """Unlink entries that are still what was looked at; say how many went.
+
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
+    """
     if manager.link.is_cluster:
-        return sum(await asyncio.gather(*(_UNLINK.run(manager.link, [name], seen) for name, seen in dead)))
+        return sum(await asyncio.gather(*(_UNLINK.run(manager.link, [name], head) for name, head in seen)))
     gone = 0
-    for start in range(0, len(dead), UNLINK_BATCH):
-        part = dead[start : start + UNLINK_BATCH]
-        gone += await _UNLINK.run(manager.link, [name for name, _ in part], *(seen for _, seen in part))
+    for start in range(0, len(seen), UNLINK_BATCH):
+        part = seen[start : start + UNLINK_BATCH]
+        gone += await _UNLINK.run(manager.link, [name for name, _ in part], *(head for _, head in part))
     return gone
+
+
+async def look_before_delete(manager: Parts, cache_type: str, keys: Sequence[str]) -> tuple[list[Seen], int]:
+    """Look at what is to be unlinked once a record has killed it, and unlink counters of the same names.
+
+    Sent before the record: what is stored after it is acknowledged has not been looked at, however late
+    the rest comes to the server; and a counter that begins then is another.
+
+    Returns:
+        The entries that are there, and how many counters went; what a server that is away has is not there.
+    """
+    seen, counters = list[Seen](), 0
+    for start in range(0, len(keys), FETCH_BATCH):
+        batch = keys[start : start + FETCH_BATCH]
+        names = [manager.keys.entry(cache_type, key).encode() for key in batch]
+        looks = [("GETRANGE", name, 0, FROZEN_BYTES - 1) for name in names]
+        ends = ("UNLINK", *(manager.keys.counter(cache_type, key) for key in batch))
+        try:
+            *heads, ended = await manager.link.calls([*looks, ends])
+        except LinkError:
+            continue
+        seen += [pair for pair in zip(names, heads, strict=True) if pair[1] and isinstance(pair[1], bytes)]
+        counters += ended if isinstance(ended, int) else 0
+    return seen, counters
 
 
 async def _heads(manager: Parts, names: Sequence[bytes]) -> list[bytes]:

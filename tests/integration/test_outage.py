@@ -12,12 +12,14 @@ from stoker.core.errors import LinkError
 from stoker.core.maintenance.explain import explain
 from stoker.core.maintenance.sizes import measure_sizes
 from stoker.core.warming.rates import compute_hit_rates
+from tests.managers import Reached, make_manager
+from tests.proxies import Proxy
 from tests.servers import RedisServer, free_port
 from tests.sources import Source
 from tests.waiting import eventually
 
 
-def make(server: RedisServer, *, timeout: float = 0.2, connect_timeout: float = 5) -> CacheManager:
+def make(server: Reached, *, timeout: float = 0.2, connect_timeout: float = 5) -> CacheManager:
     config = CacheConfig.model_validate(
         {"prefix": "t", "redis": {"url": server.url, "timeout": timeout, "connect_timeout": connect_timeout}}
     )
@@ -219,6 +221,56 @@ async def test_what_is_invalidated_while_the_server_is_frozen_is_obeyed_and_appe
         assert cache.link.connections == connections
         await eventually(lambda: peer.link.ready, "the peer is back, too")
         assert await peer.get_or_load("db_query", "k", source.load) == 2
+
+
+@pytest.mark.parametrize("how", ["delete", "write_through"])
+async def test_who_gives_up_waiting_for_an_invalidation_has_invalidated_all_the_same(
+    own_redis_server: RedisServer, how: str
+) -> None:
+    """A request's own time limit passes while what it has sent is lost on the way."""
+
+    async def invalidate(cache: CacheManager) -> None:
+        if how == "delete":
+            await cache.delete("db_query", "k")
+        else:
+            async with cache.write_through("db_query", "k"):
+                pass
+
+    async with Proxy(own_redis_server) as proxy, make(own_redis_server) as peer, make(proxy) as cache:
+        assert await cache.set("db_query", "k", "old")
+        proxy.up.hold(b"XADD")
+        caller = asyncio.create_task(invalidate(cache))
+        await proxy.up.holding.wait()
+        caller.cancel()
+        assert isinstance(*await asyncio.gather(caller, return_exceptions=True), asyncio.CancelledError)
+        await eventually(lambda: len(cache.log.kept) == 1, "it is kept")
+        proxy.up.drop()
+        await eventually(lambda: cache.link.ready and not cache.log.kept, "it is appended")
+        assert await cache.get("db_query", "k") is None
+        assert await peer.get("db_query", "k") is None
+
+
+async def test_a_delete_whose_end_comes_late_leaves_what_was_created_after_it(
+    own_redis_server: RedisServer,
+) -> None:
+    session = {"kind": "authoritative"}
+    async with (
+        Proxy(own_redis_server) as proxy,
+        make_manager(own_redis_server, "t", session=session) as peer,
+        make(proxy) as cache,
+    ):
+        assert await peer.set("session", "s", {"user": 1})
+        await peer.increment("session", "s", 3)
+        proxy.up.hold(b"EVAL")
+        await cache.delete("session", "s")
+        assert proxy.up.holding.is_set(), "the record stands, the rest is on its way"
+        assert await peer.set("session", "s", {"user": 2}, if_absent=True)
+        assert await peer.increment("session", "s") == 1
+        proxy.up.release()
+        await eventually(lambda: cache.link.ready, "it has come")
+        assert await cache.get("session", "s") == {"user": 2}
+        assert await peer.get("session", "s") == {"user": 2}
+        assert await peer.counter("session", "s") == 1
 
 
 async def test_too_many_kept_invalidations_are_widened(own_redis_server: RedisServer) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from stoker.core import CacheManager, Everything, Key
-from stoker.core.link.routing import slot_of
+from stoker.core.link.cluster import ClusterLink
+from stoker.core.link.routing import Address, slot_of
 from tests.clusters import ClusterServers
 from tests.freshness import Traffic
 from tests.managers import make_manager
@@ -103,6 +104,51 @@ async def test_a_key_on_its_way_to_a_server_without_slots(cluster: ClusterServer
         assert await cache.get("product", "7") == 1
         cluster.end_move(slot, newcomer)
         assert await cache.get("product", "7") == 1
+
+
+async def test_a_read_that_was_sent_on_to_a_silent_server_ends_when_the_cache_is_closed(
+    cluster: ClusterServers,
+) -> None:
+    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+        newcomer = await asyncio.to_thread(cluster.add)
+        key = next(key for key in KEYS if entry_slot(cache, key) != slot_of(cache.keys.log))
+        slot = entry_slot(cache, key)
+        source = cluster.begin_move(slot, newcomer)
+        newcomer.freeze()
+        read = asyncio.create_task(cache.get("product", key))
+        # What is asked after it, on the same connection, is answered: so the server has sent it on.
+        stays = next(
+            other for other in KEYS if cluster.owner(entry_slot(cache, other)) is source and other != key
+        )
+        await cache.get("product", stays)
+        await cache.close()
+        assert await asyncio.wait_for(read, 10) is None
+        newcomer.thaw()
+
+
+async def test_a_slot_that_has_moved_to_a_new_server_is_reached_before_all_have_heard_of_it(
+    cluster: ClusterServers,
+) -> None:
+    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+        newcomer = await asyncio.to_thread(cluster.add)
+        key = next(key for key in KEYS if entry_slot(cache, key) != slot_of(cache.keys.log))
+        slot, link, asked = entry_slot(cache, key), cache.link, 0
+        assert isinstance(link, ClusterLink)
+        read_map = link._ask_for_map
+        known = await read_map()
+
+        async def from_who_has_not_heard() -> list[Address | None]:
+            nonlocal asked
+            asked += 1
+            return list(known) if asked == 1 else await read_map()
+
+        link._ask_for_map = from_who_has_not_heard  # type: ignore[method-assign]
+        source = await asyncio.to_thread(cluster.begin_move, slot, newcomer)
+        for server in (newcomer, source):
+            server.client().execute_command("CLUSTER", "SETSLOT", slot, "NODE", cluster.ids[newcomer])
+        assert await cache.set("product", key, 1)
+        assert asked > 0
+        assert await cache.get("product", key) == 1
 
 
 async def test_when_the_log_moves_its_new_server_opens_an_epoch(cluster: ClusterServers) -> None:

@@ -3,109 +3,31 @@
 Modelled: one key, one writer, one sweep (it may be killed anywhere: then its next step never comes). The
 sweep chooses any record as its target, for its safety rests on no age; learns the log to its end; raises the
 fence; looks at the entry, and unlinks it if it is dead and still the one that was looked at; trims and
-appends the note, in one script. A reader whose last record is gone finds the log's beginning anew: first the
-floor is read, then the records, as two steps of the server. Readers of one process share what it knows, and
-any of them may take a note in that says what may be forgotten. Somebody else may cut the log, at any record.
-A third client may `touch` the entry.
+appends the note, in one script. A reader whose last record is gone looks at the log anew: first the records
+are read, then the floor, as two steps of the server, while reads go on; so does a process that doubts the log
+for whatever reason (a commit was refused), though nothing may be lost. Readers of one process share what it
+knows, and any of them may take a note in that says what may be forgotten. Somebody else may cut the log, at
+any record. A third client may `touch` the entry.
 
 On Cluster the log is on another node, and fetch and check may run in any order: that a reader looks again
 when what may be forgotten has risen since it sent, and that its last record must still be there, is enough
 for both.
 
 Not modelled: the age limit that Cluster's commits need, which can't read the fence; two sweeps at once (the
-second's trim answers that the first's target is gone); several keys; ages.
+second's trim answers that the first's target is gone); a log that is looked at in more readings than one, the
+older records behind; several keys; ages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from tests.models.explorer import Model, Rule, Step, put
 from tests.models.kinds import LOST, STALE
 from tests.models.sweep_rules import RULES
-
-
-class Entry(NamedTuple):
-    """What is stored."""
-
-    value: int
-    born: int
-
-
-class Record(NamedTuple):
-    """A record of the log."""
-
-    position: int
-    names: bool
-    """Whether it names the key."""
-    swept: int = 0
-    """What it says may be forgotten."""
-
-
-class Process(NamedTuple):
-    """What a process knows of the log."""
-
-    seen: int = 1
-    killer: int = 0
-    horizon: int = 0
-    swept: int = 0
-    at: str = "known"
-    """`lost`: it must look at the log anew; `opening`: it has asked where the log begins by right."""
-    floor: int = 0
-
-
-class Sweeper(NamedTuple):
-    """One sweep."""
-
-    at: str = "idle"
-    target: int = 0
-    killer: int = 0
-    horizon: int = 0
-    looked: Entry | None = None
-
-
-class Caller(NamedTuple):
-    """Reads the key, and loads it when there is none."""
-
-    process: int
-    left: int
-    at: str = "idle"
-    needs: int = 0
-    since: int = 0
-    brought: tuple[Record, ...] = ()
-    """What its check read."""
-    anchored: bool = True
-    """Whether the last record that was known is still there."""
-    found: Entry | None = None
-    swept: int = 0
-    """What might be forgotten, as far as was known when it was sent."""
-    born: int = 0
-    value: int = 0
-
-
-class State(NamedTuple):
-    """All there is."""
-
-    source: int
-    acked: int
-    writer: str
-    writes: tuple[bool, ...]
-    """Of each record that is still to come, whether it names the key."""
-    log: tuple[Record, ...]
-    last: int
-    """The position that was given last."""
-    fence: int
-    floor: int
-    entry: Entry | None
-    processes: tuple[Process, ...]
-    sweeper: Sweeper
-    cuts: int
-    touched: Entry | None
-    touches: int
-    callers: tuple[Caller, ...]
-
+from tests.models.sweep_state import Caller, Entry, Process, Record, State, Sweeper
 
 Steps: TypeAlias = Iterator[Step[State]]
 
@@ -119,6 +41,7 @@ class Bounds:
     sweeps: bool = True
     cuts: int = 0
     touches: int = 0
+    doubts: int = 0
     any_order: bool = False
     """Whether fetch and check go to two nodes, either first, as on Cluster."""
 
@@ -135,6 +58,7 @@ class Sweeping(Model[State]):
         self._anchored = self.keeps("anchor")
         self._floor = self.keeps("floor")
         self._looks_again = self.keeps("look-again")
+        self._one_view = self.keeps("one-view")
         order = ["choose", "learn", "raise", "look", "unlink", "trim"]
         if not self.keeps("fence-before-scan"):
             order = ["choose", "learn", "look", "unlink", "raise", "trim"]
@@ -167,6 +91,7 @@ class Sweeping(Model[State]):
             cuts=bounds.cuts,
             touched=None,
             touches=bounds.touches,
+            doubts=bounds.doubts,
             callers=bounds.callers,
         )
 
@@ -183,6 +108,9 @@ class Sweeping(Model[State]):
         for at, process in enumerate(state.processes):
             if process.at != "known":
                 yield self._open(state, at, process)
+            elif state.doubts:
+                doubted = self._change_view(state, at, process._replace(at="lost"))
+                yield f"p{at} doubts the log", doubted._replace(doubts=state.doubts - 1), None
         for at, caller in enumerate(state.callers):
             yield from self._read(state, at, caller)
 
@@ -259,23 +187,31 @@ class Sweeping(Model[State]):
 
     def _open(self, state: State, at: int, process: Process) -> Step[State]:
         if process.at == "lost":
-            changed = process._replace(at="opening", floor=state.floor)
-            name = f"p{at} asks for the floor"
-        else:
-            begins = state.log[0].position
-            whole = begins == process.floor or not self._floor
-            changed = Process(
-                seen=state.log[-1].position,
-                killer=max((record.position for record in state.log if record.names), default=0),
-                horizon=0 if whole else begins,
-                swept=max(process.floor, *(record.swept for record in state.log)),
-            )
-            name = f"p{at} reads the log anew"
-        return name, state._replace(processes=put(state.processes, at, changed)), None
+            opening = put(state.processes, at, process._replace(at="opening", read=state.log))
+            return f"p{at} reads the log anew", state._replace(processes=opening), None
+        read, floor = process.read, state.floor
+        begins = read[0].position
+        changed = Process(
+            seen=read[-1].position,
+            killer=max((record.position for record in read if record.names), default=0),
+            horizon=0 if begins <= floor or not self._floor else begins,
+            swept=max(floor, *(record.swept for record in read)),
+        )
+        return f"p{at} reads the floor, and knows", self._change_view(state, at, changed), None
+
+    def _change_view(self, state: State, at: int, changed: Process) -> State:
+        """What a process knows is doubted, or known anew: what is under way counts for neither."""
+        callers = tuple(
+            caller._replace(void=self._one_view)
+            if caller.process == at and caller.at in {"sent", "checked", "found", "fetched"}
+            else caller
+            for caller in state.callers
+        )
+        return state._replace(processes=put(state.processes, at, changed), callers=callers)
 
     def _read(self, state: State, at: int, caller: Caller) -> Steps:
         process, name = state.processes[caller.process], f"r{at}"
-        if caller.at == "idle" and caller.left and process.at == "known":
+        if caller.at == "idle" and caller.left:
             changed = caller._replace(left=caller.left - 1, needs=state.acked)
             yield f"{name} begins", _with(state, at, _send(changed, process)), None
         elif caller.at == "sent":
@@ -291,7 +227,7 @@ class Sweeping(Model[State]):
         elif caller.at == "found":
             yield f"{name} checks", _with(state, at, self._check(state, caller, "fetched")), None
         elif caller.at == "fetched":
-            yield self._take(state, at, caller)
+            yield self._take(state, at, caller, process)
         elif caller.at == "taken":
             yield self._decide(state, at, caller)
         elif caller.at == "waits" and process.at == "known":
@@ -310,14 +246,15 @@ class Sweeping(Model[State]):
         anchored = any(record.position == caller.since for record in state.log) or not self._anchored
         return caller._replace(at=at, brought=brought, anchored=anchored)
 
-    def _take(self, state: State, at: int, caller: Caller) -> Step[State]:
+    def _take(self, state: State, at: int, caller: Caller, process: Process) -> Step[State]:
         """The replies come in: what the check brought enters the table, or shows that the log is another."""
-        process = state.processes[caller.process]
+        waits = _with(state, at, Caller(caller.process, caller.left, "waits", caller.needs))
+        if caller.void or (process.at != "known" and self._one_view):
+            return f"r{at} must look again: its check counts for nothing", waits, None
         if not caller.anchored:
-            changed = process._replace(at="lost") if process.at == "known" else process
-            waits = Caller(caller.process, caller.left, "waits", caller.needs)
-            after = state._replace(processes=put(state.processes, caller.process, changed))
-            return f"r{at} finds its place gone", _with(after, at, waits), None
+            if process.at == "known":
+                waits = self._change_view(waits, caller.process, process._replace(at="lost"))
+            return f"r{at} finds its place gone", waits, None
         for record in caller.brought:
             if record.position > process.seen:
                 killer = record.position if record.names else process.killer
@@ -379,6 +316,7 @@ SETUPS: Mapping[str, Callable[[str | None], Sweeping]] = {
     "one process": _setup(Bounds((True,), (Caller(0, 2), Caller(0, 1)))),
     "a stranger cuts": _setup(Bounds(_WRITES, (Caller(0, 1), Caller(1, 1)), sweeps=False, cuts=1)),
     "touches": _setup(Bounds((True,), (Caller(0, 3),), touches=1)),
+    "doubts": _setup(Bounds((True,), (Caller(0, 2), Caller(0, 1)), sweeps=False, doubts=1)),
 }
 
 DEEP: Mapping[str, Callable[[str | None], Sweeping]] = {
@@ -386,5 +324,7 @@ DEEP: Mapping[str, Callable[[str | None], Sweeping]] = {
     "in any order, one process": _setup(Bounds((True,), (Caller(0, 2), Caller(0, 1)), any_order=True)),
     "more reads": _setup(Bounds(_WRITES, (Caller(0, 2), Caller(1, 1)))),
     "two writes": _setup(Bounds((True, True), (Caller(0, 2), Caller(1, 1)))),
+    "doubts, and a sweep": _setup(Bounds((True,), (Caller(0, 2),), doubts=2)),
+    "doubts, and a sweep, in any order": _setup(Bounds((True,), (Caller(0, 2),), doubts=1, any_order=True)),
     "a sweep and a stranger": _setup(Bounds(_WRITES, (Caller(0, 1), Caller(1, 1)), cuts=1)),
 }

@@ -49,6 +49,13 @@ RULES = (
         "another read takes the sweep's note in, and what killed the fetched entry is forgotten",
     ),
     Rule(
+        "one-view",
+        STALE,
+        "doubts",
+        "a check counts only if the log was known, and not looked at anew, from its asking to its answer",
+        "what it brings enters a history that is on its way out; the read is judged by the one that follows",
+    ),
+    Rule(
         "anchor",
         STALE,
         "a stranger cuts",
