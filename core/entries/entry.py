@@ -111,9 +111,7 @@ def make_flags(serializer: str, compression: str, *, is_none: bool) -> int:
 
 def pack_entry(entry: Entry) -> bytes:
     """Return the stored form."""
-    head = pack_head(
-        entry.flags, entry.epoch, entry.born, entry.created_ms, entry.fresh_until_ms, entry.tags
-    )
+    head = pack_head(entry.flags, entry.epoch, entry.born, entry.created_ms, entry.fresh_until_ms, entry.tags)
     return head + entry.payload
 
 

@@ -42,8 +42,8 @@ RECENT_SECONDS = 1.0
 SETS_BY_SCRIPT = 64
 
 Vouched: TypeAlias = tuple[str, str, int, int, bytes, bytes, int]
-"""An entry on its way: type and key; the log's epoch, and the position up to which it is known; the head of the
-stored form, stamped with these, and its payload; milliseconds after which the server drops it."""
+"""An entry on its way: type and key; the log's epoch, and the position up to which it is known; the head of
+the stored form, stamped with these, and its payload; milliseconds after which the server drops it."""
 
 
 class Vouching:

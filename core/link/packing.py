@@ -61,9 +61,11 @@ class SetOfEntry:
         if length >= LONGEST_HEAD:
             return pack(("SET", f"{self._begin}{key}}}", head + payload, "PX", ttl_ms))
         ttl = str(ttl_ms)
-        return b"".join((
-            f"{self._heads[length]}{key}}}\r\n${len(head) + len(payload)}\r\n".encode(),
-            head,
-            payload,
-            f"\r\n$2\r\nPX\r\n${len(ttl)}\r\n{ttl}\r\n".encode(),
-        ))
+        return b"".join(
+            (
+                f"{self._heads[length]}{key}}}\r\n${len(head) + len(payload)}\r\n".encode(),
+                head,
+                payload,
+                f"\r\n$2\r\nPX\r\n${len(ttl)}\r\n{ttl}\r\n".encode(),
+            )
+        )

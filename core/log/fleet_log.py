@@ -293,7 +293,7 @@ class InvalidationLog(Log):
 
     def _doubt(self) -> None:
         """What is known may be of another log; it stays what is obeyed until the log has been read anew."""
-        self._known = False
+        self._known, self.epoch = False, 0
         self.proved = NEVER
         self._change_view()
         if self._reading_back is not None:
@@ -333,7 +333,8 @@ class InvalidationLog(Log):
             self._unread = None
         if self.view != view:
             return False
-        self.history, self._epoch, self._own = history, epoch.number, self._own_since
+        self.history, self._own = history, self._own_since
+        self.epoch = self.last_epoch = epoch.number
         self.epoch_start = backlog.epoch_start
         self.seen, self._seen_id = backlog.newest
         self.ages.restart(self.seen)

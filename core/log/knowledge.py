@@ -38,6 +38,8 @@ class Log(ABC):
         kept: What this process could not append yet.
         ages: How long ago what is born at a position began, at most.
         seen: The position up to which it was read; a load that starts now is born there.
+        epoch: The log's epoch; 0 while it is not known, and then nothing may be served or stored.
+        last_epoch: The epoch that was known last; 0 before the first.
         epoch_start: Where the epoch began, or 0 where its first record has been trimmed away.
         epochs_opened: Epochs that this process has opened.
         version: Changes whenever something was learnt that could kill an entry: what was found alive at this
@@ -62,7 +64,8 @@ class Log(ABC):
         self.proved = NEVER
         self.last_proved = NEVER
         self._own = START
-        self._epoch = 0
+        self.epoch = 0
+        self.last_epoch = 0
         self._known = False
         self._traces: OrderedDict[int, str] = OrderedDict()
 
@@ -72,16 +75,6 @@ class Log(ABC):
             self.last_proved = boottime()
 
     # -- what is known ----------------------------------------------------------------------------
-
-    @property
-    def epoch(self) -> int:
-        """The log's epoch; 0 while it is not known, and then nothing may be served or stored."""
-        return self._epoch if self._known else 0
-
-    @property
-    def last_epoch(self) -> int:
-        """The epoch that was known last; 0 before the first."""
-        return self._epoch
 
     @property
     def known(self) -> int:

@@ -28,12 +28,12 @@ class LocalLog(Log):
 
     def __init__(self) -> None:
         super().__init__(self._append_now, _at_once)
-        self._epoch = secrets.randbits(64) | 1
+        self.epoch = self.last_epoch = secrets.randbits(64) | 1
         self._known = True
         self._records: deque[tuple[int, list[bytes]]] = deque(maxlen=KEPT_RECORDS)
         self.proved = self.last_proved = math.inf
         """There is nothing that this process could not know."""
-        self._add(["epoch", f"{self._epoch:016x}"])
+        self._add(["epoch", f"{self.epoch:016x}"])
         self.epoch_start = self.seen
 
     def check(self) -> Check:

