@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar, overload
 from stoker.core.counters import SAMPLE_EVERY, TypeCounters
 from stoker.core.entries.codec import MISSING
 from stoker.core.entries.lookup import EntryState, Lookup, State
-from stoker.core.errors import UsageError
 from stoker.core.keys import check_key, several
 from stoker.core.loading.batches import Batch
 from stoker.core.loading.conditional import NotModified
@@ -251,7 +250,7 @@ class Reads(Parts):
         policy, counters = self.policy(cache_type), self.counters.of(cache_type)
         if ttl is not None:
             check_ttl(ttl)
-        wanted = dict.fromkeys(_each_once(list(keys)), Lookup(State.ABSENT))
+        wanted = dict.fromkeys(_each_once(keys), Lookup(State.ABSENT))
         self.access.extend([(cache_type, key, None) for key in wanted])
         return await self.serving.read_many(Batch(cache_type, load_many, tags, ttl, wanted), policy, counters)
 
@@ -261,7 +260,7 @@ class Reads(Parts):
         Raises:
             LinkError: The server can't be reached.
         """
-        policy, checked = self.policy(cache_type), [check_key(key) for key in keys]
+        policy, checked = self.policy(cache_type), [check_key(key) for key in several("keys", keys)]
         return await self.tier.peek(cache_type, checked, policy)
 
     async def reload(self, cache_type: str, key: str, recipe: Recipe, *, killer: int = START) -> Loaded:
@@ -287,10 +286,7 @@ class Reads(Parts):
 
 def _each_once(keys: Iterable[str]) -> dict[str, None]:
     """The keys of a batch, checked."""
-    try:
-        return dict.fromkeys([check_key(key) for key in several(keys)])
-    except TypeError:
-        raise UsageError(f"keys are several texts, not {type(keys).__name__}") from None
+    return dict.fromkeys([check_key(key) for key in several("keys", keys)])
 
 
 async def _given(value: Any) -> Any:

@@ -77,7 +77,7 @@ class Cache(ViewAliases, CacheInterface):
             raise
 
     def _named(self, keys: Iterable[str]) -> list[str]:
-        return [self.key(key) for key in several(keys)]
+        return [self.key(key) for key in several("keys", keys)]
 
     @overload
     def get(
