@@ -199,6 +199,15 @@ class Parts:
             self._client = make_client(self.config.redis)
         return self._client
 
+    def share_marks(self, owner: int | None) -> int:
+        """Have the misses of another manager of this cache count here; return whose count now.
+
+        What was computed after a miss there is set here as a load by hand, too: both have one log.
+        """
+        if owner is not None:
+            self._owner = owner
+        return self._owner
+
     def policy(self, cache_type: str) -> Policy:
         """The policy of a cache type.
 

@@ -48,6 +48,7 @@ class Home:
         """Whether the server answered when the cache was connected."""
         self._make = make
         self._manager: CacheManager | None = None
+        self._owner: int | None = None
         self._place: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Lock | None = None
 
@@ -63,6 +64,7 @@ class Home:
         async with self._connecting:
             if self._manager is None:
                 manager = self._make()
+                self._owner = manager.share_marks(self._owner)
                 self.reached = await manager.connect()
                 self._manager = manager
             return self._manager

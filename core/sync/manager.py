@@ -309,7 +309,8 @@ class SyncCacheManager(SyncManagerAliases, Face):
     def write_through(self, cache_type: str, key: str) -> Generator[WriteThrough]:
         """Change the source and the cache together: `with cache.write_through(type, key) as write`.
 
-        See `CacheManager.write_through`.
+        See `CacheManager.write_through`. If the cache is closed before the block has ended, the key is
+        invalidated all the same, and the value not stored.
 
         Raises:
             UsageError: The key can't be used.
@@ -319,13 +320,18 @@ class SyncCacheManager(SyncManagerAliases, Face):
             return await manager.write_through(cache_type, key).__aenter__()
 
         write = self.perform(begin)
+
+        async def end(manager: CacheManager, error: BaseException | None) -> None:
+            write.move_to(manager)
+            await write.__aexit__(type(error) if error else None, error, None)
+
         try:
             yield write
         except BaseException as raised:  # the block's own end is told, as `async with` would
             error = raised
-            self.perform(lambda _: write.__aexit__(type(error), error, error.__traceback__))
+            self.perform(lambda manager: end(manager, error))
             raise
-        self.perform(lambda _: write.__aexit__(None, None, None))
+        self.perform(lambda manager: end(manager, None))
 
 
 def _refuse_a_loop() -> None:

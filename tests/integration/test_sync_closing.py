@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheConfig, CacheManager, StokerError, SyncCacheManager, UsageError
+from stoker.core import CacheConfig, CacheManager, Policy, StokerError, SyncCacheManager, UsageError
 from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.sync.gate import Gate
 from tests.managers import make_config
@@ -116,6 +117,39 @@ def test_many_threads_see_no_trouble_while_it_is_closed(
     assert all(user.result(60) for user in users)
     face.close()
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_write_through_that_outlasts_the_cache_invalidates_its_key(
+    redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor, fails: bool
+) -> None:
+    rows = {"k": "old"}
+    with SyncCacheManager(make_config(redis_server, prefix, page={})) as face:
+        assert face.get_or_load("page", "k", rows.__getitem__, "k") == "old"
+        with contextlib.suppress(ConnectionError), face.write_through("page", "k") as write:
+            rows["k"] = write.value = "new"
+            pool.submit(face.close).result(10)
+            if fails:
+                raise ConnectionError("after the commit")
+        assert write.receipt.acknowledged
+        assert not write.stored
+        assert face.get_or_load("page", "k", rows.__getitem__, "k") == "new"
+
+
+@pytest.mark.parametrize("backend", ["redis", "memory"])
+def test_what_was_computed_before_the_cache_was_closed_is_not_stored_over_an_invalidation(
+    redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor, backend: str
+) -> None:
+    config = make_config(redis_server, prefix, page={})
+    if backend == "memory":
+        config = CacheConfig(backend="memory", types={"page": Policy()})
+    with SyncCacheManager(config) as face:
+        assert face.get("page", "k") is None
+        computed = "old"
+        pool.submit(face.close).result(10)
+        face.delete("page", "k")
+        assert not face.set("page", "k", computed)
+        assert face.get("page", "k") is None
 
 
 async def test_closing_it_from_an_event_loop_is_refused() -> None:
