@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.manager import CacheManager
+from stoker.core.parts import connect_or_close
 from stoker.core.sync.gate import Gate
 from stoker.core.sync.loop import LoopThread
 
@@ -65,7 +66,7 @@ class Home:
             if self._manager is None:
                 manager = self._make()
                 self._owner = manager.share_marks(self._owner)
-                self.reached = await manager.connect()
+                self.reached = await connect_or_close(manager)
                 self._manager = manager
             return self._manager
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import os
 import threading
 import weakref
@@ -47,7 +48,8 @@ class LoopThread:
         """Return the running loop; start it if there is none yet in this process."""
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                # The loop listens to itself, as long as it lives, in the context that it is made in: in none.
+                self._loop = contextvars.Context().run(asyncio.new_event_loop)
                 self._thread = threading.Thread(
                     target=self._serve, args=(self._loop,), name=self._name, daemon=True
                 )
@@ -63,10 +65,6 @@ class LoopThread:
             if asyncio.all_tasks(loop):  # they came too late to be cancelled
                 loop.run_until_complete(_cancel_all(JOIN_SECONDS))
             loop.close()
-
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop, in a copy of the caller's context; don't wait for it."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop())
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run a coroutine on the loop and return what it returns; raise what it raises.
