@@ -94,6 +94,36 @@ def test_a_loader_may_use_the_cache_while_that_is_being_closed(pool: ThreadPoolE
     closed.result(10)
 
 
+def test_a_loader_that_closes_another_cache_waits_for_that_one_s_callers(pool: ThreadPoolExecutor) -> None:
+    face, other = (SyncCacheManager(CacheConfig(backend="memory")) for _ in range(2))
+    slow = Slow()
+    under_way = pool.submit(other.perform, slow.work)
+    assert slow.began.wait(10)
+
+    def load() -> str:
+        other.close(60)
+        return "loaded"
+
+    loading = pool.submit(face.get_or_load, "db_query", "k", load)
+    wait_until(lambda: other._home.gate.is_shut, "it closes")
+    slow.go()
+    assert under_way.result(10) == "done, open: True"
+    assert loading.result(10) == "loaded"
+    face.close()
+
+
+def test_a_loader_within_a_loader_may_close_the_cache() -> None:
+    face = SyncCacheManager(CacheConfig(backend="memory"))
+
+    def outer() -> Any:
+        return face.get_or_load("db_query", "inner", lambda: gate.shut(60) > 59)
+
+    gate = face._home.gate
+    assert face.get_or_load("db_query", "outer", outer) is True, "it waits for nobody but itself"
+    gate.open()
+    face.close()
+
+
 def test_many_threads_see_no_trouble_while_it_is_closed(
     redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
