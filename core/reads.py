@@ -55,7 +55,8 @@ class Reads(Parts):
         """Return the value of a key, or `default`.
 
         A miss leaves a mark, so that a `set` of what is then computed is as safe as a load. Stale entries
-        are a miss here: only `get_or_load` can load them again.
+        are a miss here: only `get_or_load` can load them again. Memory answers when this is called, the
+        server when it is awaited: what is kept to be awaited later may be older than memory's bound.
 
         Args:
             cache_type: The key's type.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import logging
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,9 @@ from stoker.core.sync.loop import LoopThread
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Seconds that loads under way are given when nobody has the cache any more, or the process ends.
+EXIT_SECONDS = 1.0
 
 #: What closing the cache may take beyond the time that loads under way are given, in seconds.
 CLOSE_SECONDS = 1.0
@@ -52,6 +56,7 @@ class Home:
         self._owner: int | None = None
         self._place: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Lock | None = None
+        _all.add(self)
 
     async def manager(self) -> CacheManager:
         """Return the connected cache. Runs on the loop.
@@ -135,13 +140,25 @@ class Home:
         finally:
             self.gate.open()
 
+    def let_go(self) -> None:
+        """Close, as nobody can call any more; don't wait: it may be the loop's own thread that calls."""
+
+        async def last() -> None:
+            try:
+                await self._close(EXIT_SECONDS)
+            except Exception as error:  # noqa: BLE001  there is nobody to raise it to
+                _report(error)
+            finally:
+                _all.discard(self)
+
+        if not self.loop.end_with(last):
+            _all.discard(self)
+
     def _end(self, timeout: float) -> None:
         try:
             self.loop.run(self._close(timeout), timeout + CLOSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - a server that is gone must not keep the process from ending
-            logger.warning(
-                "action=cache_close_failed error=%r", error, extra={"action": "cache_close_failed"}
-            )
+            _report(error)
         finally:
             self.loop.stop()
 
@@ -149,3 +166,17 @@ class Home:
         manager, self._manager = self._manager, None
         if manager is not None and self._place is asyncio.get_running_loop():
             await manager.close(timeout)
+
+
+def _report(error: Exception) -> None:
+    logger.warning("action=cache_close_failed error=%r", error, extra={"action": "cache_close_failed"})
+
+
+_all: set[Home] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the end of the process: hand over what was recorded, and disconnect."""
+    for home in tuple(_all):
+        home.close(EXIT_SECONDS)

@@ -38,6 +38,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._calls: set[Call[Any]] = set()
+        self._last: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> bool:
@@ -107,6 +108,27 @@ class LoopThread:
             return call.wait(timeout)
         finally:
             calls.discard(call)
+
+    def end_with(self, last: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Have the loop do a last thing, and end; say whether it runs. Nobody is waited for."""
+        loop = self._loop
+        if loop is None:
+            return False
+
+        async def end() -> None:
+            try:
+                await last()
+            finally:
+                loop.stop()
+
+        def begin() -> None:
+            self._last = loop.create_task(end())
+
+        try:
+            loop.call_soon_threadsafe(begin, context=contextvars.Context())
+        except RuntimeError:  # it has ended
+            return False
+        return True
 
     def stop(self, timeout: float = JOIN_SECONDS) -> None:
         """Cancel what still runs, stop the loop and wait for its thread, `timeout` seconds for each."""

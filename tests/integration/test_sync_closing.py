@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -122,6 +124,24 @@ def test_a_loader_within_a_loader_may_close_the_cache() -> None:
     assert face.get_or_load("db_query", "outer", outer) is True, "it waits for nobody but itself"
     gate.open()
     face.close()
+
+
+def test_what_nobody_has_any_more_is_closed(own_redis_server: RedisServer, prefix: str) -> None:
+    client = own_redis_server.client()
+
+    def use() -> Any:
+        face = SyncCacheManager(make_config(own_redis_server, prefix, page={}), recording=True)
+        assert face.get_or_load("page", "k", int, "5") == 5
+        assert face.get("page", "k") == 5
+        return weakref.ref(face), face._home.loop._thread
+
+    connections = len(client.client_list())
+    face, thread = use()
+    gc.collect()
+    assert face() is None
+    wait_until(lambda: not thread.is_alive(), "its loop has ended")
+    wait_until(lambda: len(client.client_list()) == connections, "it has disconnected")
+    assert client.keys(f"{prefix}:hot:page:*"), "what it had counted was handed over"
 
 
 def test_many_threads_see_no_trouble_while_it_is_closed(
