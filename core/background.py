@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Seconds before what raised begins anew: the first pause and the longest.
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
+
+
+def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start what outlives whoever starts it, in a context of its own.
+
+    In the caller's, all that hangs on the first request would live as long as a connection, and stand in
+    its log lines.
+    """
+    return asyncio.create_task(work, name=name, context=contextvars.Context())
+
+
+async def end_each(*steps: Callable[[], Awaitable[object]]) -> None:
+    """Take each step of an end, whatever became of those before it.
+
+    Raises:
+        Exception: What the first of them raised that did.
+    """
+    first: BaseException | None = None
+    for step in steps:
+        try:
+            await step()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  it is raised when all have ended
+            first = first or error
+    if first is not None:
+        raise first
 
 
 class Background:
@@ -35,7 +63,7 @@ class Background:
     def start(self) -> None:
         """Begin; a second start does nothing."""
         if self._task is None:
-            self._task = asyncio.create_task(self._keep_on(), name=self._name)
+            self._task = spawn(self._keep_on(), self._name)
 
     async def _keep_on(self) -> None:
         pause = FIRST_PAUSE_SECONDS

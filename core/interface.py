@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from stoker.core.aliases import KeyedAliases
 from stoker.core.decorators.arguments import hash_key
 from stoker.core.entries.codec import MISSING
+from stoker.core.keys import several
+from stoker.core.loading.loaders import returned_by
+from stoker.core.maintenance.tallies import check_amount
 from stoker.core.metrics.stats import CacheStats
 
 P = ParamSpec("P")
@@ -87,7 +90,7 @@ class CacheInterface(KeyedAliases, ABC):
 
     async def decrement(self, key: str, amount: int = 1, *, ttl: float | None = None) -> int | None:
         """Subtract from a counter; see `increment`."""
-        return await self.increment(key, -amount, ttl=ttl)
+        return await self.increment(key, -check_amount(amount), ttl=ttl)
 
     async def exists(self, key: str) -> bool:
         """Say whether a key has a fresh value."""
@@ -101,19 +104,19 @@ class CacheInterface(KeyedAliases, ABC):
 
     async def get_many(self, keys: Iterable[str], *, into: Any = Any) -> dict[str, Any]:
         """Return the values of the keys that have one."""
-        found = {key: await self.get(key, MISSING, into=into) for key in dict.fromkeys(keys)}
+        found = {key: await self.get(key, MISSING, into=into) for key in dict.fromkeys(several("keys", keys))}
         return {key: value for key, value in found.items() if value is not MISSING}
 
     async def set_many(
         self, values: Mapping[str, Any], ttl: float | None = None, *, tags: Iterable[str] = ()
     ) -> int:
         """Store values by key; say how many were stored."""
-        names = tuple(tags)
+        names = tuple(several("tags", tags))
         return sum([await self.set(key, value, ttl=ttl, tags=names) for key, value in values.items()])
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Forget keys; say how many entries went."""
-        return sum([await self.delete(key) for key in dict.fromkeys(keys)])
+        return sum([await self.delete(key) for key in dict.fromkeys(several("keys", keys))])
 
     async def clear_beginning(self, beginning: str) -> bool:  # noqa: ARG002
         """Forget all keys that begin so; say whether that is acknowledged.
@@ -140,14 +143,14 @@ class CacheInterface(KeyedAliases, ABC):
     async def get_or_load(
         self, key: str, load: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Return the value of a key; on a miss load and store it.
+        """Return the value of a key, decoded into what `load` is annotated to return; on a miss load it.
 
         Raises:
             Exception: Whatever the loader raises.
         """
-        value = await self.get(key, MISSING)
-        if value is MISSING:
-            value = await load(*args, **kwargs)
-            await self.set(key, value)
-        found: R = value
-        return found
+        found: Any = await self.get(key, MISSING, into=returned_by(load))
+        if found is not MISSING:
+            return cast("R", found)
+        value = await load(*args, **kwargs)
+        await self.set(key, value)
+        return value

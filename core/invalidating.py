@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable
 
 from stoker.core.errors import LinkError, ReplyError, UsageError
-from stoker.core.keys import check_key, check_text
+from stoker.core.keys import check_key, check_text, several
 from stoker.core.log.fleet_log import Receipt
 from stoker.core.log.scopes import Key, Pattern, Scope, Tag, Type
 from stoker.core.maintenance.purging import purge
@@ -29,7 +29,7 @@ class Invalidating(Reads):
     async def delete_many(self, cache_type: str, keys: Iterable[str]) -> int:
         """Invalidate keys with one record and give their memory back; say how many entries were unlinked."""
         policy = self.policy(cache_type)
-        named = [check_key(key) for key in dict.fromkeys(keys)]
+        named = list(dict.fromkeys([check_key(key) for key in several("keys", keys)]))
         if not named:
             return 0
         self.counters.of(cache_type).deletes += len(named)

@@ -63,11 +63,17 @@ def check_key(key: str) -> str:
     return key
 
 
-def several(keys: Iterable[str]) -> Iterable[str]:
-    """Return `keys` if they may be several, else raise `UsageError`: a text would count as its letters."""
-    if isinstance(keys, str):
-        raise UsageError(f"keys are several texts: write [{keys!r:.80}] for one")
-    return keys
+def several(what: str, texts: Iterable[str]) -> Iterable[str]:
+    """Return what was given where several texts are meant.
+
+    Raises:
+        UsageError: It is one text, each letter of which would count as one; or nothing that holds any.
+    """
+    if isinstance(texts, str | bytes):
+        raise UsageError(f"{what} are several texts: write [{shown(texts)}] for one")
+    if not isinstance(texts, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{what} are several texts, not {type(texts).__name__}")
+    return texts
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from stoker.core.background import end_each, spawn
 from stoker.core.counters import Counters, TypeCounters
 from stoker.core.entries.memory import MemoryTier
 from stoker.core.entries.storage import Storage
@@ -154,6 +155,8 @@ class Parts:
     async def close(self, timeout: float = 5.0) -> None:
         """Let loads under way end within `timeout` seconds, hand over what was recorded, disconnect.
 
+        Cancelled, it waits for no load any more, and disconnects all the same.
+
         Raises:
             UsageError: It was connected on another event loop.
         """
@@ -162,21 +165,22 @@ class Parts:
                 "this cache was connected on another event loop: close it there, before that loop ends"
             )
         self._loop, self.is_open = None, False
-        await self._loads.close(timeout)
-        if self._noting is not None:
-            await self._noting.stop()
-        if self._recording is not None:
-            await self._recording.stop()
-        if self._follower is not None:
-            await self._follower.stop()
-        await self.log.close()
-        await self.link.close()
+        closing = spawn(self._end(timeout), "stoker-close")
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:  # no load is waited for any more, and all the rest is ended
+            self.flights.cancel()
+            await asyncio.wait([closing])
+            raise
+
+    async def _end(self, timeout: float) -> None:
         client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        beside = [part.stop for part in (self._noting, self._recording, self._follower) if part is not None]
+        last = [] if client is None else [client.aclose]
+        await end_each(lambda: self._loads.close(timeout), *beside, self.log.close, self.link.close, *last)
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        await connect_or_close(self)
         return self
 
     async def __aexit__(
@@ -199,6 +203,15 @@ class Parts:
             self._client = make_client(self.config.redis)
         return self._client
 
+    def share_marks(self, owner: int | None) -> int:
+        """Have the misses of another manager of this cache count here; return whose count now.
+
+        What was computed after a miss there is set here as a load by hand, too: both have one log.
+        """
+        if owner is not None:
+            self._owner = owner
+        return self._owner
+
     def policy(self, cache_type: str) -> Policy:
         """The policy of a cache type.
 
@@ -211,6 +224,15 @@ class Parts:
         """The policy and the counters of a cache type, kept for the next read of it."""
         found = self._types[cache_type] = self.policy(cache_type), self.counters.of(cache_type)
         return found
+
+
+async def connect_or_close(manager: Parts) -> bool:
+    """Connect; what was begun is ended where that raises or is cancelled: nobody else would."""
+    try:
+        return await manager.connect()
+    except BaseException:
+        await manager.close(0)
+        raise
 
 
 def _for_what_there_is(config: CacheConfig) -> CacheConfig:

@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar, overload
 from stoker.core.counters import SAMPLE_EVERY, TypeCounters
 from stoker.core.entries.codec import MISSING
 from stoker.core.entries.lookup import EntryState, Lookup, State
-from stoker.core.errors import UsageError
 from stoker.core.keys import check_key, several
 from stoker.core.loading.batches import Batch
 from stoker.core.loading.conditional import NotModified
@@ -56,7 +55,8 @@ class Reads(Parts):
         """Return the value of a key, or `default`.
 
         A miss leaves a mark, so that a `set` of what is then computed is as safe as a load. Stale entries
-        are a miss here: only `get_or_load` can load them again.
+        are a miss here: only `get_or_load` can load them again. Memory answers when this is called, the
+        server when it is awaited: what is kept to be awaited later may be older than memory's bound.
 
         Args:
             cache_type: The key's type.
@@ -251,7 +251,7 @@ class Reads(Parts):
         policy, counters = self.policy(cache_type), self.counters.of(cache_type)
         if ttl is not None:
             check_ttl(ttl)
-        wanted = dict.fromkeys(_each_once(list(keys)), Lookup(State.ABSENT))
+        wanted = dict.fromkeys(_each_once(keys), Lookup(State.ABSENT))
         self.access.extend([(cache_type, key, None) for key in wanted])
         return await self.serving.read_many(Batch(cache_type, load_many, tags, ttl, wanted), policy, counters)
 
@@ -261,7 +261,7 @@ class Reads(Parts):
         Raises:
             LinkError: The server can't be reached.
         """
-        policy, checked = self.policy(cache_type), [check_key(key) for key in keys]
+        policy, checked = self.policy(cache_type), [check_key(key) for key in several("keys", keys)]
         return await self.tier.peek(cache_type, checked, policy)
 
     async def reload(self, cache_type: str, key: str, recipe: Recipe, *, killer: int = START) -> Loaded:
@@ -287,10 +287,7 @@ class Reads(Parts):
 
 def _each_once(keys: Iterable[str]) -> dict[str, None]:
     """The keys of a batch, checked."""
-    try:
-        return dict.fromkeys([check_key(key) for key in several(keys)])
-    except TypeError:
-        raise UsageError(f"keys are several texts, not {type(keys).__name__}") from None
+    return dict.fromkeys([check_key(key) for key in several("keys", keys)])
 
 
 async def _given(value: Any) -> Any:

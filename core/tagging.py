@@ -8,23 +8,11 @@ from typing import Any
 
 from stoker.core.counters import TypeCounters
 from stoker.core.entries.entry import encode_tags
-from stoker.core.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
 #: Functions whose failures were said; of more, each failure is only counted.
 MAX_REPORTED = 1_000
-
-
-def several(tags: Iterable[str]) -> Iterable[str]:
-    """Return what a function gave as tags.
-
-    Raises:
-        UsageError: It is one text: each of its letters would be a tag.
-    """
-    if isinstance(tags, str):
-        raise UsageError(f"tags are several texts: return [{tags!r:.80}] for one")
-    return tags
 
 
 class Tagging:

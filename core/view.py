@@ -7,9 +7,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from stoker.core.aliases import ViewAliases
-from stoker.core.errors import UsageError
 from stoker.core.interface import CacheInterface
-from stoker.core.keys import check_text, glob_escape, several, shown
+from stoker.core.keys import check_text, glob_escape, several
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.log.fleet_log import Receipt
@@ -17,6 +16,7 @@ from stoker.core.log.scopes import Pattern
 from stoker.core.maintenance.purging import purge
 from stoker.core.marks import Token
 from stoker.core.metrics.stats import CacheStats
+from stoker.core.namespace import Namespaced
 from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:
@@ -27,22 +27,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 D = TypeVar("D")
 
-#: Between a namespace and the keys in it.
-SEPARATOR = ":"
 
-
-def check_namespace(namespace: str) -> None:
-    """Refuse what can't begin the keys of a view.
-
-    Raises:
-        UsageError: It is no text, or has a colon.
-    """
-    check_text("a namespace", namespace)
-    if SEPARATOR in namespace:
-        raise UsageError(f"{shown(namespace)} can't be a namespace: {SEPARATOR!r} ends it")
-
-
-class Cache(ViewAliases, CacheInterface):
+class Cache(Namespaced, ViewAliases, CacheInterface):
     """A view on one cache type of a manager; `CacheManager.cache` makes it.
 
     Args:
@@ -56,28 +42,11 @@ class Cache(ViewAliases, CacheInterface):
 
     def __init__(self, manager: CacheManager, cache_type: str, namespace: str = "") -> None:
         manager.policy(cache_type)
-        check_namespace(namespace)
+        super().__init__(cache_type, namespace)
         self.manager = manager
-        self.cache_type = cache_type
-        self.namespace = namespace
-        self._begin = namespace + SEPARATOR if namespace else ""
-
-    def key(self, key: str) -> str:
-        """Return a key as the manager knows it.
-
-        Key `1` of namespace `eu` is the entry of key `eu:1`.
-
-        Raises:
-            UsageError: It is no text.
-        """
-        try:
-            return self._begin + key
-        except TypeError:
-            check_text("a key", key)
-            raise
 
     def _named(self, keys: Iterable[str]) -> list[str]:
-        return [self.key(key) for key in several(keys)]
+        return [self.key(key) for key in several("keys", keys)]
 
     @overload
     def get(

@@ -56,6 +56,14 @@ class WriteThrough:
         self._epoch, self._since = log.epoch, log.seen
         return self
 
+    def move_to(self, manager: Parts) -> None:
+        """End the block at this manager, if it is another than began it, which was closed meanwhile.
+
+        The key is invalidated there; nothing is stored, as nobody followed the log through.
+        """
+        if manager is not self._manager:
+            self._manager, self._epoch = manager, 0
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -11,13 +11,11 @@ from stoker.core.entries.commits import Commit
 from stoker.core.entries.entry import encode_tags
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key
+from stoker.core.maintenance.tallies import check_amount
 from stoker.core.marks import Marks, Token, marks_here
 from stoker.core.parts import Parts
 from stoker.core.settings.policy import Policy, check_ttl
 from stoker.core.write_through import WriteThrough
-
-#: What Redis holds as an integer.
-_INTEGERS = range(-(2**63), 2**63)
 
 
 class Writes(Parts):
@@ -228,16 +226,14 @@ class Writes(Parts):
         """
         policy = self.policy(cache_type)
         self._check(key, ttl, ())
-        if isinstance(amount, bool) or not isinstance(amount, int) or amount not in _INTEGERS:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"a counter is changed by a 64-bit integer, not {amount!r:.40}")
         ttl_ms = int((policy.ttl if ttl is None else ttl) * 1000)
-        return await self._tallies.add(cache_type, key, amount, max(1, ttl_ms))
+        return await self._tallies.add(cache_type, key, check_amount(amount), max(1, ttl_ms))
 
     async def decrement(
         self, cache_type: str, key: str, amount: int = 1, *, ttl: float | None = None
     ) -> int | None:
         """Subtract from a counter; see `increment`."""
-        return await self.increment(cache_type, key, -amount, ttl=ttl)
+        return await self.increment(cache_type, key, -check_amount(amount), ttl=ttl)
 
     async def counter(self, cache_type: str, key: str) -> int | None:
         """Return a counter's value; None where there is none, or the server could not be asked."""

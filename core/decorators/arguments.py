@@ -31,7 +31,7 @@ from pydantic import BaseModel
 from stoker.core.decorators.unseen import refuse_unseen
 from stoker.core.errors import UsageError
 from stoker.core.identity import LOCAL, name_of
-from stoker.core.keys import check_text
+from stoker.core.keys import check_text, several
 
 #: Bytes of a digest.
 DIGEST_BYTES = 16
@@ -90,9 +90,7 @@ class ArgumentDigest:
         self._remembered: dict[Any, str] = {}
 
     def _known(self, what: str, given: Iterable[str]) -> list[str]:
-        if isinstance(given, str):
-            raise UsageError(f"{what} are several names: write [{given!r}] for one")
-        known, found = self._signature.parameters, list(given)
+        known, found = self._signature.parameters, list(several(f"names in {what}", given))
         for name in found:
             if name not in known:
                 raise UsageError(

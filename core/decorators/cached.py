@@ -12,6 +12,7 @@ from stoker.core.decorators.default_cache import RESULTS, OwnCache
 from stoker.core.decorators.keyed import Terms, check_function
 from stoker.core.decorators.places import AsyncPlace, SyncPlace, place_of
 from stoker.core.errors import UsageError
+from stoker.core.keys import several
 from stoker.core.loading.conditional import NotModified
 from stoker.core.manager import CacheManager
 from stoker.core.settings.config import CacheConfig
@@ -157,7 +158,7 @@ def cached(
     if prefix is not None and namespace is not None:
         raise UsageError("prefix and namespace are two words for one thing: write one of them")
     space = prefix if namespace is None else namespace
-    terms = (space, ttl, _several(key_params), _several(ignore), tags, version)
+    terms = (space, ttl, _kept("key_params", key_params), _kept("ignore", ignore), tags, version)
     if cache is not None:
         given = {"backend": backend, "config": config, **options}
         if unused := [name for name, value in given.items() if value is not None]:
@@ -209,6 +210,6 @@ class _Decorator:
         return CachedFunction(function, terms, lambda spec: StoreAnswering(place, spec), place)
 
 
-def _several(names: Iterable[str] | None) -> Iterable[str] | None:
-    """Keep names for more than one function; a text is refused where the function is known."""
-    return names if names is None or isinstance(names, str) else tuple(names)
+def _kept(what: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Keep names for more than one function."""
+    return None if names is None else tuple(several(f"names in {what}", names))

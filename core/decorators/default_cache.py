@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from stoker.core.background import spawn
 from stoker.core.errors import ConfigError, UsageError
 from stoker.core.manager import CacheManager
+from stoker.core.parts import connect_or_close
 from stoker.core.settings.config import CacheConfig, load_config
 from stoker.core.settings.policy import Tier
 from stoker.core.stores import STORE_TYPE
@@ -50,7 +52,7 @@ async def init_default_cache(config: CacheConfig | Mapping[str, Any] | None = No
     _drop_closed()
     manager = _defaults[loop] = CacheManager(_complete(_given(config), None))
     try:
-        await manager.connect()
+        await connect_or_close(manager)
     except BaseException:  # a cancellation, too: it is not to be had then
         _defaults.pop(loop, None)
         raise
@@ -145,7 +147,7 @@ class OwnCache:
         opening = _opened.get((loop, self._name))
         if opening is None or _has_failed(opening):
             _drop_closed()
-            opening = _opened[loop, self._name] = loop.create_task(_connected(config))
+            opening = _opened[loop, self._name] = spawn(_connected(config), "stoker-open")
         if opening.done():
             return opening.result()
         return await asyncio.shield(opening)
@@ -177,7 +179,7 @@ def _checked(given: CacheConfig | Mapping[str, Any]) -> CacheConfig:
 
 async def _connected(config: CacheConfig) -> CacheManager:
     manager = CacheManager(config)
-    await manager.connect()
+    await connect_or_close(manager)
     return manager
 
 

@@ -41,8 +41,8 @@ class Terms:
     """What all keys of the view begin with in which they are kept."""
     namespace: str | None = None
     ttl: float | None = None
-    key_params: Iterable[str] | None = None
-    ignore: Iterable[str] | None = None
+    key_params: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
     tags: TagFunction | None = None
     version: int = 1
 

@@ -17,13 +17,11 @@ from stoker.core.decorators.claims import Names, names_in
 from stoker.core.decorators.keyed import Terms, argument_tags, check_function
 from stoker.core.decorators.places import AsyncPlace, SyncPlace, keeper_of, place_of
 from stoker.core.errors import UsageError
-from stoker.core.interface import CacheInterface
-from stoker.core.keys import check_text, glob_escape
-from stoker.core.log.scopes import Pattern, Scope, Tag
+from stoker.core.keys import check_text, glob_escape, several
+from stoker.core.log.scopes import Pattern, Scope, Tag, check_scope
 from stoker.core.manager import CacheManager
 from stoker.core.sync.manager import SyncCacheManager
 from stoker.core.sync.view import SyncCache
-from stoker.core.tagging import several
 from stoker.core.view import Cache
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -66,8 +64,10 @@ def invalidate_on_write(
 
     Raises:
         UsageError: There is no type, or no such type; a parameter is named that is none, or that no function
-            under the prefix has that was decorated before; tags are given for a store of your own; or, when
-            the function is called and before it runs, an argument can't be told from others.
+            under the prefix has that was decorated before; tags are given for a store of your own; a tag or
+            the prefix can't be written to the log; or, when the function is called and before it runs, an
+            argument can't be told from others, a tag that was made of the arguments can't be written, or the
+            manager is of another event loop.
     """
     kind, begin = place_of(cache, cache_type, "@invalidate_on_write")
     check_text("a prefix", prefix)
@@ -77,18 +77,16 @@ def invalidate_on_write(
             "key_params needs a prefix: results without one don't tell what they were called with"
         )
 
-    if isinstance(tags, str):
-        raise UsageError(f"tags are several texts: write [{tags!r}] for one")
-    own = tags if callable(tags) else tuple(tags)
-    if own != () and not isinstance(cache, CacheManager | Cache | SyncCacheManager | SyncCache):
+    own = tags if callable(tags) else _checked(tags)
+    if own != [] and not isinstance(cache, CacheManager | Cache | SyncCacheManager | SyncCache):
         raise UsageError("tags: a store of your own clears by what its keys begin with; it knows no tags")
-    params = None if key_params is None or isinstance(key_params, str) else tuple(key_params)
+    params = None if key_params is None else tuple(several("names in key_params", key_params))
     if params == ():
         raise UsageError("key_params: name one parameter at least, or leave it out to clear the whole prefix")
 
     def decorate(function: FunctionT) -> FunctionT:
         check_function(function)
-        digest = None if key_params is None else ArgumentDigest(function, params or key_params)
+        digest = None if params is None else ArgumentDigest(function, params)
         scopes = _Scopes(_Named(terms, names_in(keeper_of(cache)), digest), own)
         if inspect.iscoroutinefunction(function):
             return cast("FunctionT", _async_form(function, scopes, cache))
@@ -111,6 +109,9 @@ class _Named:
 
     def __init__(self, terms: Terms, names: Names, digest: ArgumentDigest | None) -> None:
         self.terms = terms
+        self._whole = Pattern(terms.cache_type, glob_escape(terms.beginning) + "*")
+        if terms.cache_type:  # a store of one's own has none, and no log
+            check_scope(self._whole)
         self._names = names
         self._digest = digest
         if unknown := self._unknown():
@@ -131,14 +132,17 @@ class _Named:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Scope]:
         terms, digest = self.terms, self._digest
         if digest is None or self._unknown():
-            return [Pattern(terms.cache_type, glob_escape(terms.beginning) + "*")]
+            return [self._whole]
         return [Tag(tag) for tag in argument_tags(terms, digest.each_alike(args, kwargs))]
 
 
 class _Scopes:
-    """What a call of a function invalidates."""
+    """What a call of a function invalidates: all of it can be written to the log.
 
-    def __init__(self, named: _Named, tags: tuple[str, ...] | Callable[..., Iterable[str]]) -> None:
+    Told after the call, it would be too late: the source has changed by then.
+    """
+
+    def __init__(self, named: _Named, tags: list[Scope] | Callable[..., Iterable[str]]) -> None:
         self._named = named
         self._tags = tags
 
@@ -148,8 +152,12 @@ class _Scopes:
         return self._named.terms.beginning.removeprefix(self._named.terms.begin)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Scope]:
-        own = several(self._tags(*args, **kwargs)) if callable(self._tags) else self._tags
-        return [*(Tag(tag) for tag in own), *self._named(args, kwargs)]
+        own = _checked(self._tags(*args, **kwargs)) if callable(self._tags) else self._tags
+        return [*own, *self._named(args, kwargs)]
+
+
+def _checked(tags: Iterable[str]) -> list[Scope]:
+    return [check_scope(Tag(tag)) for tag in several("tags", tags)]
 
 
 def _async_form(
@@ -158,13 +166,20 @@ def _async_form(
     if isinstance(cache, SyncCacheManager | SyncCache):
         raise UsageError(f"{function.__qualname__} is async, and this cache is not: use a CacheManager")
 
+    manager = cache.manager if isinstance(cache, Cache) else cache
+
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
         cleared = scopes(args, kwargs)
+        if isinstance(manager, CacheManager):
+            manager.link.check_loop()
         try:
             return await function(*args, **kwargs)
         finally:
-            await _clear(cache, scopes.beginning, cleared)
+            if isinstance(manager, CacheManager):
+                await manager.invalidate(*cleared, reason="a write")
+            else:
+                await manager.clear_beginning(scopes.beginning)
 
     return call
 
@@ -185,11 +200,3 @@ def _plain_form(
             perform(lambda manager: manager.invalidate(*cleared, reason=function.__qualname__))
 
     return call
-
-
-async def _clear(cache: CacheManager | CacheInterface, beginning: str, scopes: list[Scope]) -> None:
-    if isinstance(cache, CacheManager | Cache):
-        manager = cache.manager if isinstance(cache, Cache) else cache
-        await manager.invalidate(*scopes, reason="a write")
-    else:
-        await cache.clear_beginning(beginning)

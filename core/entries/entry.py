@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stoker.core.errors import EntryError, UsageError
-from stoker.core.keys import check_text, shown
+from stoker.core.keys import check_text, several
 from stoker.core.log.position import join_position
 from stoker.core.log.scopes import MAX_TAG_BYTES
 
@@ -191,11 +191,7 @@ def encode_tags(tags: Iterable[str]) -> tuple[bytes, ...]:
     """
     if tags == ():
         return ()
-    if isinstance(tags, str):
-        raise UsageError(f"tags are several texts: write ({shown(tags)},) for one")
-    if not isinstance(tags, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"tags are several texts, not {type(tags).__name__}")
-    found = dict.fromkeys(check_text("a tag", tag) for tag in tags)
+    found = dict.fromkeys(check_text("a tag", tag) for tag in several("tags", tags))
     if len(found) > MAX_TAGS:
         raise UsageError(f"an entry has at most {MAX_TAGS} tags, not {len(found)}")
     for tag in found:

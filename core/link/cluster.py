@@ -18,6 +18,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
+from stoker.core.background import spawn
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link.calls import SCAN_COUNT, Argument, Command, Handler
 from stoker.core.link.connecting import open_transport
@@ -104,7 +105,7 @@ class ClusterLink(JoiningLink):
     async def connect(self) -> bool:
         """Start keeping the connections; wait for the first attempt and say whether it served."""
         if self._mapper is None:
-            self._mapper = asyncio.create_task(self._keep_map(), name="stoker-cluster-map")
+            self._mapper = spawn(self._keep_map(), "stoker-cluster-map")
         return await super().connect()
 
     async def close(self) -> None:

@@ -35,8 +35,11 @@ async def open_transport(url: str, limit: float) -> tuple[Any, asyncio.Transport
     try:
         async with asyncio.timeout(limit):
             await connection.connect()
-    except _errors().RedisError as error:
-        raise LinkError(str(error) or type(error).__name__) from error
+    except BaseException as error:  # a cancellation, too: redis-py leaves open what it has begun
+        await connection.disconnect(nowait=True)
+        if isinstance(error, _errors().RedisError):
+            raise LinkError(str(error) or type(error).__name__) from error
+        raise
     writer = connection._writer  # noqa: SLF001  redis-py has no public way to hand a connection over
     connection._reader = connection._writer = None  # noqa: SLF001  it is ours now
     return writer, writer.transport

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
+from stoker.core.background import spawn
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link.calls import Argument, Command, Handler
 from stoker.core.link.connecting import open_transport
@@ -90,7 +91,7 @@ class Link(Sending):
             self._begin(asyncio.get_running_loop())
         self.check_loop()
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep(), name="stoker-link")
+            self._keeper = spawn(self._keep(), "stoker-link")
         await self._tried.wait()
         return self._ready
 

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from stoker.core.background import spawn
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link.connecting import ask, open_transport
 from stoker.core.link.link import Link
@@ -52,7 +53,7 @@ class SentinelLink(Link):
     async def connect(self) -> bool:
         """Start keeping the connection; wait for the first attempt and say whether it served."""
         if self._listener is None:
-            self._listener = asyncio.create_task(self._listen(), name="stoker-sentinel")
+            self._listener = spawn(self._listen(), "stoker-sentinel")
         return await super().connect()
 
     async def close(self) -> None:

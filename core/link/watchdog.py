@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 
 #: So many looks of the watchdog in a row without a sign of life are a stall; a late look (a busy loop) is one
@@ -59,7 +60,9 @@ class Watchdog:
             self._timer = None
 
     def _look_again(self, activity: Activity | None, looks: int) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._pause, self._look, activity, looks)
+        # Not in the context of whoever sent first: see `background.spawn`.
+        loop, context = asyncio.get_running_loop(), contextvars.Context()
+        self._timer = loop.call_later(self._pause, self._look, activity, looks, context=context)
 
     def _look(self, activity: Activity | None, looks: int) -> None:
         self._timer = None

@@ -251,8 +251,7 @@ class Flights:
         cancelled = set(self._tasks)
         if not cancelled:
             return
-        for task in cancelled:
-            task.cancel()
+        self.cancel()
         grace = min(max(timeout, SHORTEST_GRACE_SECONDS), LONGEST_GRACE_SECONDS)
         _, left = await asyncio.wait(cancelled, timeout=grace)
         if left:
@@ -262,6 +261,11 @@ class Flights:
                 min(task.get_name() for task in left),
                 extra={"action": "loads_abandoned", "count": len(left)},
             )
+
+    def cancel(self) -> None:
+        """Cancel all loads under way."""
+        for task in self._tasks:
+            task.cancel()
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -19,11 +19,10 @@ import msgspec
 from stoker.core.entries.codec import check_decodable
 from stoker.core.errors import ConfigError, UnknownLoaderError, UsageError
 from stoker.core.identity import name_of
-from stoker.core.keys import check_type_name
+from stoker.core.keys import check_type_name, several
 from stoker.core.loading.conditional import NotModified
 from stoker.core.recipe import Recipe
 from stoker.core.settings.policy import check_ttl
-from stoker.core.tagging import several
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Loader(msgspec.Struct, frozen=True, weakref=True):
         of_value, of_call = None if value is None else self.tags, self.call_tags
         if of_call is None:
             return of_value
-        return lambda value: [*(several(of_value(value)) if of_value else ()), *of_call(args, kwargs)]
+        return lambda value: [*(several("tags", of_value(value)) if of_value else ()), *of_call(args, kwargs)]
 
     @property
     def returns(self) -> Any:

@@ -22,6 +22,7 @@ from stoker.core.errors import UsageError
 from stoker.core.loading.batches import Batch, Batches
 from stoker.core.loading.loaders import returned_by, values_returned_by
 from stoker.core.loading.loads import Load, Loads
+from stoker.core.loading.threads import has_thread
 from stoker.core.settings.policy import Policy
 
 R = TypeVar("R")
@@ -153,6 +154,8 @@ class Serving:
     def _refresh_many(self, needed: Batch, lookups: dict[str, Lookup], counters: TypeCounters) -> None:
         """Load behind an answer what nobody loads."""
         failing = self._loads.failing
+        if not has_thread(needed.function):
+            return
         asleep = [key for key in lookups if failing.throttled((needed.cache_type, key))]
         counters.throttled += len(asleep)
         for key in asleep:
@@ -199,7 +202,7 @@ class Serving:
         """Load behind an answer, if nobody does."""
         if self._loads.failing.throttled(needed.name):
             counters.throttled += 1
-        else:
+        elif has_thread(needed.function):
             self._loads.run_behind(replace(needed, lookup=lookup))
 
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import Any
 
+from stoker.core.background import spawn
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.link.calls import Command
 from stoker.core.link.link import Link
@@ -54,7 +55,7 @@ class Assurance:
         future: asyncio.Future[tuple[Any, bool]] = asyncio.get_running_loop().create_future()
         self._queue.append((command, future))
         if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send_all(), name="stoker-assurance")
+            self._sender = spawn(self._send_all(), "stoker-assurance")
         return await future
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from stoker.core.background import spawn
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.link.driver import Reader
 from stoker.core.link.packing import pack
@@ -106,7 +107,7 @@ class Bell:
                 self._send("SUBSCRIBE", name)
         channel.ears.add(ear)
         if self._transport is None and (self._opening is None or self._opening.done()):
-            self._opening = asyncio.create_task(self._open(), name="stoker-bell")
+            self._opening = spawn(self._open(), "stoker-bell")
         try:
             async with asyncio.timeout(self._patience):
                 await channel.subscribed.wait()

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from stoker.core.background import spawn
 from stoker.core.clock import boottime
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.keys import Keys
@@ -249,7 +250,7 @@ class InvalidationLog(Log):
         """The log is not as it was: serve nothing from it until it was looked at anew."""
         self._doubt()
         if self._resyncing is None or self._resyncing.done():
-            self._resyncing = asyncio.create_task(self._resync_quietly(), name="stoker-log-resync")
+            self._resyncing = spawn(self._resync_quietly(), "stoker-log-resync")
 
     async def resync(self) -> bool:
         """Wait until the log was looked at anew, where that is under way; say whether it is known now."""
@@ -277,7 +278,7 @@ class InvalidationLog(Log):
                 said = {"action": "log_resync_failed"}
                 logger.warning("action=log_resync_failed reason=%s", error, extra=said)
             if self._retrying is None or self._retrying.done():
-                self._retrying = asyncio.create_task(self._resync_again(), name="stoker-log-retry")
+                self._retrying = spawn(self._resync_again(), "stoker-log-retry")
 
     async def _resync_again(self) -> None:
         """Look at the log until it is known: without a new connection, nobody else would."""
@@ -342,7 +343,7 @@ class InvalidationLog(Log):
         self._change_view()
         self._backlog = backlog
         if not backlog.done:
-            self._reading_back = asyncio.create_task(self._read_back(backlog), name="stoker-log-backlog")
+            self._reading_back = spawn(self._read_back(backlog), "stoker-log-backlog")
         return True
 
     async def _read_back(self, backlog: Backlog) -> None:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from stoker.core.background import spawn
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.log.history import History
 from stoker.core.log.position import START
@@ -121,7 +122,7 @@ class KeptInvalidations:
 
     def _start(self) -> None:
         if self._drain is None or self._drain.done():
-            self._drain = asyncio.create_task(self._append_all(), name="stoker-kept-invalidations")
+            self._drain = spawn(self._append_all(), "stoker-kept-invalidations")
 
     def _tell_lost(self) -> None:
         if not self._told_lost:

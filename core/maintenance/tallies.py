@@ -5,15 +5,24 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
-from stoker.core.errors import LinkError, ReplyError
-from stoker.core.keys import Keys
+from stoker.core.deadlines import Deadlines
+from stoker.core.errors import LinkError, ReplyError, UsageError
+from stoker.core.keys import Keys, shown
 from stoker.core.link.link import Link
 from stoker.core.link.script import Script
 
-#: Counters of a process without a server, at most: then those whose time is over are dropped, or the oldest.
+#: Counters of a process without a server, at most: for one more, the one that ends first is dropped.
 MAX_LOCAL = 100_000
 
-_LARGEST = 2**63 - 1
+#: What Redis holds as an integer.
+_INTEGERS = range(-(2**63), 2**63)
+
+
+def check_amount(amount: int) -> int:
+    """Return `amount` if a counter may be changed by it, else raise `UsageError`."""
+    if isinstance(amount, bool) or not isinstance(amount, int) or amount not in _INTEGERS:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"a counter is changed by a 64-bit integer, not {shown(amount)}")
+    return amount
 
 
 class Tallies(ABC):
@@ -65,32 +74,33 @@ class LocalTallies(Tallies):
     """Counters of this process."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], tuple[int, float]] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+        self._ends = Deadlines(MAX_LOCAL)
 
     async def add(self, cache_type: str, key: str, by: int, ttl_ms: int) -> int | None:
         """Add to a counter; None when the sum is no 64-bit integer."""
-        name, now = (cache_type, key), time.monotonic()
-        count, ends = self._counts.get(name, (0, 0.0))
-        if ends <= now:
-            count, ends = 0, now + ttl_ms / 1000
-            self._make_room(now)
-        if not -_LARGEST - 1 <= count + by <= _LARGEST:
+        name = cache_type, key
+        count = self._live(name)
+        total = (count or 0) + by
+        if total not in _INTEGERS:
             return None
-        self._counts[name] = (count + by, ends)
-        return count + by
+        if count is None and (dropped := self._ends.put(name, time.monotonic() + ttl_ms / 1000)):
+            del self._counts[dropped]
+        self._counts[name] = total
+        return total
 
     async def read(self, cache_type: str, key: str) -> int | None:
         """Return a counter's value; None where there is none."""
-        count, ends = self._counts.get((cache_type, key), (0, 0.0))
-        return count if ends > time.monotonic() else None
+        return self._live((cache_type, key))
 
     def remove(self, cache_type: str, key: str) -> bool:
         """Drop a counter; say whether there was one."""
-        return self._counts.pop((cache_type, key), (0, 0.0))[1] > time.monotonic()
+        name = cache_type, key
+        found = self._live(name)
+        self._counts.pop(name, None)
+        self._ends.remove(name)
+        return found is not None
 
-    def _make_room(self, now: float) -> None:
-        if len(self._counts) < MAX_LOCAL:
-            return
-        self._counts = {name: tally for name, tally in self._counts.items() if tally[1] > now}
-        while len(self._counts) >= MAX_LOCAL:
-            del self._counts[next(iter(self._counts))]
+    def _live(self, name: tuple[str, str]) -> int | None:
+        ends = self._ends.of(name)
+        return None if ends is None or ends <= time.monotonic() else self._counts[name]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.metrics.census import ServerCount, count_memory, count_server, count_types
 from stoker.core.metrics.stats import CacheStats, low_hit_rate
+from stoker.core.namespace import beginning_in
 from stoker.core.parts import Parts
 from stoker.core.vocabulary import CacheBackend
 
@@ -34,7 +35,7 @@ class Reporting(Parts):
         if local.backend == CacheBackend.MEMORY:
             return local
         try:
-            counted, error = await count_server(self, cache_type, _begin(namespace)), None
+            counted, error = await count_server(self, cache_type, beginning_in(namespace)), None
         except (LinkError, ReplyError) as trouble:
             counted, error = _NOTHING_COUNTED, str(trouble)
         found = {
@@ -83,7 +84,7 @@ class Reporting(Parts):
         )
         if not in_memory:
             return shown
-        held = count_memory(self.memory, cache_type, _begin(namespace))
+        held = count_memory(self.memory, cache_type, beginning_in(namespace))
         kept = {
             "backend": CacheBackend.MEMORY,
             "cached_keys": held.entries,
@@ -105,10 +106,6 @@ class Reporting(Parts):
             self.policy(cache_type)
         for name in self.config.types if cache_type is None else (cache_type,):
             self.counters.reset(name)
-
-
-def _begin(namespace: str) -> str:
-    return f"{namespace}:" if namespace else ""
 
 
 def _sum(counts: Mapping[str, Mapping[str, int]], name: str) -> int:

@@ -93,7 +93,7 @@ class MonitoredCache(MultiLayerCache):
 
     def get_many(self, keys: Iterable[str], *, into: Any = Any) -> Coroutine[Any, Any, dict[str, Any]]:
         """Return the values of the keys that have one; see `CacheManager.get_many`."""
-        wanted = dict.fromkeys(several(keys))
+        wanted = dict.fromkeys(several("keys", keys))
         return self._get_many(super().get_many(wanted, into=into), len(wanted))
 
     async def _get_many(self, reading: Awaitable[dict[str, Any]], wanted: int) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class MonitoredCache(MultiLayerCache):
 
         To the monitor, what is loaded for somebody else meanwhile is a hit.
         """
-        wanted, loaded = dict.fromkeys(several(keys)), set[str]()
+        wanted, loaded = dict.fromkeys(several("keys", keys)), set[str]()
 
         @wraps(load_many)
         async def load(names: list[str]) -> Mapping[str, R]:

@@ -21,6 +21,7 @@ import msgspec
 from pydantic import BaseModel
 
 from stoker.core.errors import UsageError
+from stoker.core.keys import several
 from stoker.core.responses.models import ChatMessage, GenerationRequest
 
 #: Fields that say nothing where they are None.
@@ -47,9 +48,7 @@ def request_key(request: Any, *, ignore: Iterable[str] = ()) -> str:
     Raises:
         UsageError: It is none of these, says nothing, or a field of it can't be part of a key.
     """
-    if isinstance(ignore, str):
-        raise UsageError(f"ignore names several fields: write [{ignore!r:.80}] for one")
-    ignored = ignore if isinstance(ignore, tuple) else tuple(ignore)
+    ignored = ignore if isinstance(ignore, tuple) else tuple(several("names in ignore", ignore))
     if type(request) is GenerationRequest and not request.extra and "messages" not in ignored:
         try:
             if _is_normal(request):
@@ -247,8 +246,8 @@ def _plain(value: Any) -> Any:
     if kind is dict:
         return {name: one if type(one) in _SCALARS else _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        several = cast("list[Any]", value)
-        return [one if type(one) in _SCALARS else _plain(one) for one in several]
+        parts = cast("list[Any]", value)
+        return [one if type(one) in _SCALARS else _plain(one) for one in parts]
     fields = fields_of(value)
     if fields is None:
         return value

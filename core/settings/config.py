@@ -15,6 +15,7 @@ wherever it is set, holds only for types that nobody gave a TTL.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ from pydantic import (
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_type_name, shown
 from stoker.core.settings.addresses import check_redis_url, with_parts
-from stoker.core.settings.fields import mapping
+from stoker.core.settings.fields import fields_set, mapping
 from stoker.core.settings.older_names import (
     ALL_TYPES,
     MAX_ENTRIES,
@@ -76,6 +77,7 @@ __all__ = [
 WORKER_FIELDS = frozenset({"broker", "worker", "beat", "schedule", "events", "metrics", "up", "logs"})
 
 _PREFIX = re.compile(r"[^\s{}\x00-\x1f\x7f]{1,64}")
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 
@@ -86,12 +88,21 @@ def _check_prefix(prefix: str) -> str:
 
 
 def _check_host(host: str) -> str:
-    if "://" in host:
-        raise ValueError(f"{redact_url(host)!r} is a URL: give it as redis.url (redis_url)")
-    name, colon, port = host.rpartition(":")
-    if colon and ":" not in name:
-        raise ValueError(f"{host!r} is a host and a port: give {name!r}, and redis.port (redis_port): {port}")
+    if not _HOST.fullmatch(host) and not _is_address(host):
+        # Nothing of it is shown: any part of what stands here by mistake may be a password.
+        raise ValueError(
+            "this is no host alone, such as cache or ::1: give a URL as redis.url (redis_url), a port as "
+            "redis.port (redis_port), a login as redis.username and redis.password"
+        )
     return host
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_type(name: str) -> str:
@@ -265,7 +276,7 @@ class CacheConfig(DiscreetModel):
         made = handler(arguments)
         made._said.update(said)  # noqa: SLF001
         for_all = (mapping(arguments.get("types")) or {}).get(ALL_TYPES, {})
-        made._for_all.update(_plain(for_all))  # noqa: SLF001  it is one of ours
+        made._for_all.update(fields_set(for_all))  # noqa: SLF001  it is one of ours
         return made
 
     @field_validator("types", mode="before")
@@ -274,11 +285,11 @@ class CacheConfig(DiscreetModel):
         """Put the built-in types below what was given, and what holds for all types below both."""
         if (named := mapping(given)) is None:
             return given
-        for_all = _plain(named.get(ALL_TYPES, {}))
+        for_all = fields_set(named.get(ALL_TYPES, {}))
         if mapping(for_all) is None or not _is_policy(for_all):
             return given  # it is told what is wrong with that, once
         for_all = merged({"ttl": info.data.get("default_ttl", 3600.0)}, for_all)
-        own = {str(name): _plain(policy) for name, policy in named.items() if name != ALL_TYPES}
+        own = {str(name): fields_set(policy) for name, policy in named.items() if name != ALL_TYPES}
         types = merged(BUILTIN_TYPES, own)
         return {
             name: policy if mapping(policy) is None else merged(for_all, policy)
@@ -299,7 +310,7 @@ class CacheConfig(DiscreetModel):
         """
         below = {"ttl": self.default_ttl, **(usual or {}), **self._for_all}
         own = self.types.get(check_type_name(name), Policy())
-        policy = Policy.model_validate(merged(merged(below, _plain(own)), fields))
+        policy = Policy.model_validate(merged(merged(below, fields_set(own)), fields))
         return self.model_copy(update={"types": {**self.types, name: policy}})
 
     def said_by(self, other: CacheConfig) -> Self:
@@ -331,11 +342,6 @@ def _is_policy(given: Any) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _plain(policy: Any) -> Any:
-    """Return a policy as the fields that were set on it, so that the others stay open."""
-    return policy.model_dump(exclude_unset=True) if isinstance(policy, Policy) else policy
 
 
 ConfigT = TypeVar("ConfigT", bound=CacheConfig)

@@ -123,6 +123,14 @@ def mapping(value: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
+def fields_set(part: Any) -> Any:
+    """Return models, in mappings too, as the fields that were set on them, so that the others stay open."""
+    if isinstance(part, BaseModel):
+        return part.model_dump(exclude_unset=True)
+    named = mapping(part)
+    return part if named is None else {name: fields_set(value) for name, value in named.items()}
+
+
 def elements(value: object) -> list[Any]:
     """Return `value` if it is a list, else an empty one."""
     return list(cast("list[object]", value)) if isinstance(value, list) else []

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from stoker.core.errors import UsageError
 from stoker.core.settings.config import WORKER_FIELDS, CacheConfig
-from stoker.core.settings.fields import mapping
+from stoker.core.settings.fields import fields_set, mapping
 from stoker.core.settings.older_names import in_their_places
 from stoker.core.settings.settings import merged, settings_of_environment
 
@@ -38,7 +38,7 @@ def from_environment(
         return value
     try:
         alone = CacheConfig(**arguments)
-        over = {name: _plain(part) for name, part in in_their_places(arguments).items()}
+        over = {name: fields_set(part) for name, part in in_their_places(arguments).items()}
         redis = mapping(over.get("redis")) or {}
         if redis.keys() & {"url", "host"} and "redis" in below:
             below["redis"] = {name: part for name, part in below["redis"].items() if name not in _ADDRESS}
@@ -61,14 +61,6 @@ def check_config(owner: type, config: Any, hint: str) -> None:
     """
     if config is not None and not isinstance(config, CacheConfig):
         raise UsageError(f"{owner.__name__} takes a CacheConfig, not {type(config).__name__}: write {hint}")
-
-
-def _plain(part: Any) -> Any:
-    """Return models as the fields that were set on them, so that the others stay open."""
-    if isinstance(part, BaseModel):
-        return part.model_dump(exclude_unset=True)
-    named = mapping(part)
-    return part if named is None else {name: _plain(value) for name, value in named.items()}
 
 
 def _told(place: tuple[int | str, ...], message: str) -> str:

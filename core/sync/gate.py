@@ -8,8 +8,8 @@ import time
 import weakref
 from contextvars import ContextVar, Token
 
-#: Whether what runs here is part of a call that was let in.
-_inside: ContextVar[bool] = ContextVar("stoker_inside", default=False)
+#: The gates of the calls that what runs here is part of, a gate as often as there are calls.
+_inside: ContextVar[tuple[Gate, ...]] = ContextVar("stoker_inside", default=())
 
 
 class Gate:
@@ -30,16 +30,16 @@ class Gate:
         """Whether calls that come now wait."""
         return self._shut
 
-    def enter(self) -> Token[bool]:
+    def enter(self) -> Token[tuple[Gate, ...]]:
         """Begin a call; what is returned is for `leave`. Whoever is inside already need not wait."""
         inside = _inside.get()
         with self._changed:
-            while self._shut and not inside:
+            while self._shut and self not in inside:
                 self._changed.wait()
             self._calls += 1
-        return _inside.set(True)
+        return _inside.set((*inside, self))
 
-    def leave(self, token: Token[bool]) -> None:
+    def leave(self, token: Token[tuple[Gate, ...]]) -> None:
         """End a call."""
         _inside.reset(token)
         with self._changed:
@@ -57,7 +57,7 @@ class Gate:
             while self._shut:
                 self._changed.wait()
             self._shut = True
-            own = 1 if _inside.get() else 0
+            own = _inside.get().count(self)
             self._changed.wait_for(lambda: self._calls <= own, timeout)
         return max(end - time.monotonic(), 0.0)
 

@@ -11,12 +11,13 @@ import concurrent.futures
 import contextvars
 import functools
 import inspect
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from queue import Empty, SimpleQueue
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from stoker.core.loading.threads import mark_plain, start_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 #: The call that the code of a task serves.
 _call: contextvars.ContextVar[Call[Any] | None] = contextvars.ContextVar("stoker_call", default=None)
+
+#: What Celery calls the exception that ends a task, a class of a package that need not be here.
+TIME_LIMIT = "SoftTimeLimitExceeded"
 
 #: Where the async form of a plain function is kept: with the function.
 _ASYNC_FORM = "__stoker_async__"
@@ -170,15 +174,20 @@ def _do(
     """Do something, and tell the loop what came of it."""
     try:
         result = context.run(work)
-    except Exception as error:  # noqa: BLE001  whoever asked for it gets it
+    except BaseException as error:
+        if not isinstance(error, Exception) or _is_time_limit(error):
+            _tell(loop, done, done.cancel)  # the thread leaves: whoever waits for it must not wait for ever
+            raise
         if isinstance(error, StopIteration):  # no future takes it
             error = RuntimeError("the function raised StopIteration")
         _tell(loop, done, functools.partial(done.set_exception, error))
-    except BaseException:  # the thread ends: whoever waits for it must not wait for ever
-        _tell(loop, done, done.cancel)
-        raise
     else:
         _tell(loop, done, functools.partial(done.set_result, result))
+
+
+def _is_time_limit(error: Exception) -> bool:
+    """Whether it is Celery's soft time limit, raised in whatever the thread does: no loader has failed."""
+    return any(kind.__name__ == TIME_LIMIT for kind in type(error).__mro__)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], settle: Callable[[], object]) -> None:
@@ -208,6 +217,7 @@ def async_form(function: Callable[P, Any]) -> Callable[P, Coroutine[Any, Any, An
         return await found if inspect.isawaitable(found) else found
 
     functools.update_wrapper(load, cast("Any", function), updated=())
+    mark_plain(load)
     if isinstance(function, FunctionType):
         setattr(function, _ASYNC_FORM, load)
     return load
@@ -223,5 +233,5 @@ async def _elsewhere(work: Callable[[], R]) -> R:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[R] = loop.create_future()
     context = contextvars.copy_context()
-    threading.Thread(target=_do, args=(context, work, loop, done), name="stoker-load", daemon=True).start()
+    start_thread(lambda: _do(context, work, loop, done))
     return await done

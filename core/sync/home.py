@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import logging
 from collections.abc import Callable, Coroutine
@@ -10,12 +11,16 @@ from typing import Any, Protocol, TypeVar
 
 from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.manager import CacheManager
+from stoker.core.parts import connect_or_close
 from stoker.core.sync.gate import Gate
 from stoker.core.sync.loop import LoopThread
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: Seconds that loads under way are given when nobody has the cache any more, or the process ends.
+EXIT_SECONDS = 1.0
 
 #: What closing the cache may take beyond the time that loads under way are given, in seconds.
 CLOSE_SECONDS = 1.0
@@ -48,8 +53,10 @@ class Home:
         """Whether the server answered when the cache was connected."""
         self._make = make
         self._manager: CacheManager | None = None
+        self._owner: int | None = None
         self._place: asyncio.AbstractEventLoop | None = None
         self._connecting: asyncio.Lock | None = None
+        _all.add(self)
 
     async def manager(self) -> CacheManager:
         """Return the connected cache. Runs on the loop.
@@ -63,7 +70,8 @@ class Home:
         async with self._connecting:
             if self._manager is None:
                 manager = self._make()
-                self.reached = await manager.connect()
+                self._owner = manager.share_marks(self._owner)
+                self.reached = await connect_or_close(manager)
                 self._manager = manager
             return self._manager
 
@@ -132,13 +140,25 @@ class Home:
         finally:
             self.gate.open()
 
+    def let_go(self) -> None:
+        """Close, as nobody can call any more; don't wait: it may be the loop's own thread that calls."""
+
+        async def last() -> None:
+            try:
+                await self._close(EXIT_SECONDS)
+            except Exception as error:  # noqa: BLE001  there is nobody to raise it to
+                _report(error)
+            finally:
+                _all.discard(self)
+
+        if not self.loop.end_with(last):
+            _all.discard(self)
+
     def _end(self, timeout: float) -> None:
         try:
             self.loop.run(self._close(timeout), timeout + CLOSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - a server that is gone must not keep the process from ending
-            logger.warning(
-                "action=cache_close_failed error=%r", error, extra={"action": "cache_close_failed"}
-            )
+            _report(error)
         finally:
             self.loop.stop()
 
@@ -146,3 +166,17 @@ class Home:
         manager, self._manager = self._manager, None
         if manager is not None and self._place is asyncio.get_running_loop():
             await manager.close(timeout)
+
+
+def _report(error: Exception) -> None:
+    logger.warning("action=cache_close_failed error=%r", error, extra={"action": "cache_close_failed"})
+
+
+_all: set[Home] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the end of the process: hand over what was recorded, and disconnect."""
+    for home in tuple(_all):
+        home.close(EXIT_SECONDS)

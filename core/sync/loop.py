@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import os
 import threading
 import weakref
@@ -37,6 +38,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._calls: set[Call[Any]] = set()
+        self._last: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> bool:
@@ -47,7 +49,8 @@ class LoopThread:
         """Return the running loop; start it if there is none yet in this process."""
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                # The loop listens to itself, as long as it lives, in the context that it is made in: in none.
+                self._loop = contextvars.Context().run(asyncio.new_event_loop)
                 self._thread = threading.Thread(
                     target=self._serve, args=(self._loop,), name=self._name, daemon=True
                 )
@@ -63,10 +66,6 @@ class LoopThread:
             if asyncio.all_tasks(loop):  # they came too late to be cancelled
                 loop.run_until_complete(_cancel_all(JOIN_SECONDS))
             loop.close()
-
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop, in a copy of the caller's context; don't wait for it."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop())
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run a coroutine on the loop and return what it returns; raise what it raises.
@@ -109,6 +108,27 @@ class LoopThread:
             return call.wait(timeout)
         finally:
             calls.discard(call)
+
+    def end_with(self, last: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Have the loop do a last thing, and end; say whether it runs. Nobody is waited for."""
+        loop = self._loop
+        if loop is None:
+            return False
+
+        async def end() -> None:
+            try:
+                await last()
+            finally:
+                loop.stop()
+
+        def begin() -> None:
+            self._last = loop.create_task(end())
+
+        try:
+            loop.call_soon_threadsafe(begin, context=contextvars.Context())
+        except RuntimeError:  # it has ended
+            return False
+        return True
 
     def stop(self, timeout: float = JOIN_SECONDS) -> None:
         """Cancel what still runs, stop the loop and wait for its thread, `timeout` seconds for each."""

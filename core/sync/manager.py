@@ -7,7 +7,6 @@ thread of the process, which starts at the first of them, and again in a forked 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -38,9 +37,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 D = TypeVar("D")
 
-#: Seconds that loads under way are given when the process ends.
-EXIT_SECONDS = 1.0
-
 
 class SyncCacheManager(SyncManagerAliases, Face):
     """`CacheManager` without `await`, for any number of threads.
@@ -50,9 +46,9 @@ class SyncCacheManager(SyncManagerAliases, Face):
     product = cache.get_or_load("product", "42", load_product, 42)
     ```
 
-    It connects at its first use, and is closed when the process ends at the latest; a forked child has a
-    connection of its own. What loaders raise, and what interrupts the thread that waits (a time limit of
-    Celery's, Ctrl-C), passes through; the load is then cancelled.
+    It connects at its first use, and is closed when nobody has it any more, or the process ends; a forked
+    child has a connection of its own. What loaders raise, and what interrupts the thread that waits (a time
+    limit of Celery's, Ctrl-C), passes through; the load is then cancelled.
 
     A loader is a plain function or an async one. A plain one runs in the thread that asked for the value,
     so that it has that thread's connections and transaction; a load that nobody waits for has a thread of
@@ -76,11 +72,12 @@ class SyncCacheManager(SyncManagerAliases, Face):
         metrics: CacheMetrics | None = None,
     ) -> None:
         check_config(type(self), config, "SyncCacheManager(CacheConfig(…))")
-        self.config = from_environment() if config is None else config
+        self.config = given = from_environment() if config is None else config
         self._home = Home(
-            lambda: CacheManager(self.config, process=process, recording=recording, metrics=metrics)
+            # Without `self`: it is let go when nobody has it any more.
+            lambda: CacheManager(given, process=process, recording=recording, metrics=metrics)
         )
-        _open_faces.add(self)
+        weakref.finalize(self, self._home.let_go).atexit = False
 
     # -- its life ---------------------------------------------------------------------------------
 
@@ -309,7 +306,8 @@ class SyncCacheManager(SyncManagerAliases, Face):
     def write_through(self, cache_type: str, key: str) -> Generator[WriteThrough]:
         """Change the source and the cache together: `with cache.write_through(type, key) as write`.
 
-        See `CacheManager.write_through`.
+        See `CacheManager.write_through`. If the cache is closed before the block has ended, the key is
+        invalidated all the same, and the value not stored.
 
         Raises:
             UsageError: The key can't be used.
@@ -319,13 +317,18 @@ class SyncCacheManager(SyncManagerAliases, Face):
             return await manager.write_through(cache_type, key).__aenter__()
 
         write = self.perform(begin)
+
+        async def end(manager: CacheManager, error: BaseException | None) -> None:
+            write.move_to(manager)
+            await write.__aexit__(type(error) if error else None, error, None)
+
         try:
             yield write
         except BaseException as raised:  # the block's own end is told, as `async with` would
             error = raised
-            self.perform(lambda _: write.__aexit__(type(error), error, error.__traceback__))
+            self.perform(lambda manager: end(manager, error))
             raise
-        self.perform(lambda _: write.__aexit__(None, None, None))
+        self.perform(lambda manager: end(manager, None))
 
 
 def _refuse_a_loop() -> None:
@@ -334,13 +337,3 @@ def _refuse_a_loop() -> None:
     except RuntimeError:
         return
     raise UsageError("an event loop runs in this thread, and would stand still: await a CacheManager here")
-
-
-_open_faces: weakref.WeakSet[SyncCacheManager] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """At the end of the process: hand over what was recorded, and disconnect."""
-    for face in tuple(_open_faces):
-        face.close(EXIT_SECONDS)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from stoker.core.aliases import SyncViewAliases
 from stoker.core.decorators.arguments import hash_key
-from stoker.core.keys import check_text
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.metrics.stats import CacheStats
+from stoker.core.namespace import Namespaced
 from stoker.core.sync.face import Face, plain
 from stoker.core.sync.handover import async_form
-from stoker.core.view import SEPARATOR, Cache, check_namespace
+from stoker.core.view import Cache
 from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-class SyncCache(SyncViewAliases, Face):
+class SyncCache(Namespaced, SyncViewAliases, Face):
     """A view on one cache type of a `SyncCacheManager`; its method `cache` makes it.
 
     Args:
@@ -40,11 +40,8 @@ class SyncCache(SyncViewAliases, Face):
 
     def __init__(self, face: SyncCacheManager, cache_type: str, namespace: str = "") -> None:
         face.config.policy(cache_type)
-        check_namespace(namespace)
+        super().__init__(cache_type, namespace)
         self.face = face
-        self.cache_type = cache_type
-        self.namespace = namespace
-        self._begin = namespace + SEPARATOR if namespace else ""
 
     def apply(
         self,
@@ -58,18 +55,6 @@ class SyncCache(SyncViewAliases, Face):
 
     def _perform(self, work: Callable[[Cache], Coroutine[Any, Any, R]]) -> R:
         return self.face.perform(lambda manager: work(Cache(manager, self.cache_type, self.namespace)))
-
-    def key(self, key: str) -> str:
-        """Return a key as the manager knows it.
-
-        Raises:
-            UsageError: It is no text.
-        """
-        try:
-            return self._begin + key
-        except TypeError:
-            check_text("a key", key)
-            raise
 
     def hash_key(self, data: Any) -> str:
         """Return a key for data of any shape; see `Cache.hash_key`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stoker.core.background import end_each
 from stoker.core.warming.hotkeys import HotKeys
 from stoker.core.warming.rates import CounterFlush
 
@@ -24,5 +25,4 @@ class Recording:
 
     async def stop(self) -> None:
         """Stop them; what they hold is flushed first."""
-        for task in reversed(self._tasks):
-            await task.stop()
+        await end_each(*(task.stop for task in reversed(self._tasks)))

@@ -79,13 +79,13 @@ async def test_a_key_that_the_loader_leaves_out_is_neither_answered_nor_stored(
     shop = Shop()
     shop.unknown = {"b"}
     async with make_manager(redis_server, prefix, product={}) as cache:
-        assert await cache.get_or_load_many("product", "ab", shop.load_many) == products(1, "a")
+        assert await cache.get_or_load_many("product", list("ab"), shop.load_many) == products(1, "a")
         assert await cache.get("product", "b", "nothing") == "nothing"
 
         async def none_of(ids: list[str]) -> dict[str, Product | None]:
             return dict.fromkeys(ids)
 
-        assert await cache.get_or_load_many("product", "b", none_of) == {"b": None}
+        assert await cache.get_or_load_many("product", list("b"), none_of) == {"b": None}
         assert await cache.get("product", "b", "a default") is None, "that there is no such thing is stored"
 
 
@@ -95,11 +95,11 @@ async def test_each_value_has_its_own_tags_and_the_ttl_of_the_batch(
     shop = Shop()
     async with make_manager(redis_server, prefix, product={"ttl": 3600}) as cache:
         await cache.get_or_load_many(
-            "product", "ab", shop.load_many, tags=lambda product: [f"id:{product.id}"], ttl=7
+            "product", list("ab"), shop.load_many, tags=lambda product: [f"id:{product.id}"], ttl=7
         )
         assert 0 < redis_server.client().ttl(cache.keys.entry("product", "a")) <= 7
         await cache.invalidate(Tag("id:a"))
-        assert await cache.get_or_load_many("product", "ab", shop.load_many) == products(1, "ab")
+        assert await cache.get_or_load_many("product", list("ab"), shop.load_many) == products(1, "ab")
         assert shop.calls == [["a", "b"], ["a"]]
 
 
@@ -111,7 +111,7 @@ async def test_what_is_being_loaded_in_the_process_is_waited_for(
     async with make_manager(redis_server, prefix, product={}) as cache:
         single = asyncio.create_task(cache.get_or_load("product", "a", shop.load, "a"))
         await eventually(lambda: shop.calls, "a is being loaded")
-        many = asyncio.create_task(cache.get_or_load_many("product", "abc", shop.load_many))
+        many = asyncio.create_task(cache.get_or_load_many("product", list("abc"), shop.load_many))
         await eventually(lambda: len(shop.calls) == 2, "b and c are being loaded")
         joins = asyncio.create_task(cache.get_or_load("product", "b", shop.load, "b"))
         await eventually(lambda: counted(cache, "misses") == [5], "somebody waits for b alone")
@@ -129,7 +129,7 @@ async def test_a_reader_of_a_key_that_a_batch_leaves_out_loads_it(
     shop.gate.clear()
     shop.unknown = {"b"}
     async with make_manager(redis_server, prefix, product={}) as cache:
-        many = asyncio.create_task(cache.get_or_load_many("product", "ab", shop.load_many))
+        many = asyncio.create_task(cache.get_or_load_many("product", list("ab"), shop.load_many))
         await eventually(lambda: shop.calls, "they are being loaded")
         single = asyncio.create_task(cache.get_or_load("product", "b", other.load, "b"))
         await eventually(lambda: counted(cache, "misses") == [3], "it joined")
@@ -148,9 +148,9 @@ async def test_what_another_process_loads_is_waited_for_and_the_rest_is_loaded_m
         make_manager(redis_server, prefix, product={}) as cache,
         make_manager(redis_server, prefix, product={}) as other,
     ):
-        first = asyncio.create_task(other.get_or_load_many("product", "ab", theirs.load_many))
+        first = asyncio.create_task(other.get_or_load_many("product", list("ab"), theirs.load_many))
         await eventually(lambda: theirs.calls, "a and b are being loaded elsewhere")
-        second = asyncio.create_task(cache.get_or_load_many("product", "bc", shop.load_many))
+        second = asyncio.create_task(cache.get_or_load_many("product", list("bc"), shop.load_many))
         await eventually(lambda: counted(cache, "sets") == [1], "c was loaded meanwhile")
         lease, client = cache.keys.lease("product", "c"), redis_server.client()
         await eventually(lambda: not client.exists(lease), "its lease was given back at once")
@@ -166,7 +166,7 @@ async def test_what_nobody_brought_is_loaded_by_a_second_call(redis_server: Redi
     async with make_manager(redis_server, prefix, product={}) as cache:
         for key in "ab":
             hold_lease(redis_server, cache, "product", key, px=300)
-        assert await cache.get_or_load_many("product", "abc", shop.load_many) == products(1, "abc")
+        assert await cache.get_or_load_many("product", list("abc"), shop.load_many) == products(1, "abc")
         assert shop.calls == [["c"], ["a", "b"]]
 
 
@@ -176,11 +176,11 @@ async def test_a_batch_that_an_invalidation_overtook_is_stored_dead_and_serves_n
     shop = Shop()
     shop.gate.clear()
     async with make_manager(redis_server, prefix, product={}) as cache:
-        early = asyncio.create_task(cache.get_or_load_many("product", "ab", shop.load_many))
+        early = asyncio.create_task(cache.get_or_load_many("product", list("ab"), shop.load_many))
         await eventually(lambda: shop.calls, "they are being loaded")
         await cache.invalidate(Key("product", "a"))
         shop.price = 2
-        late = asyncio.create_task(cache.get_or_load_many("product", "ab", shop.load_many))
+        late = asyncio.create_task(cache.get_or_load_many("product", list("ab"), shop.load_many))
         await eventually(lambda: len(shop.calls) == 2, "a is loaded again")
         shop.gate.set()
         assert await early == products(1, "ab")
@@ -200,7 +200,7 @@ async def test_a_batch_does_not_take_a_joined_result_that_an_invalidation_of_its
         await eventually(lambda: shop.calls, "a is being loaded")
         await cache.invalidate(Tag("t"))
         shop.price = 2
-        late = asyncio.create_task(cache.get_or_load_many("product", "a", shop.load_many))
+        late = asyncio.create_task(cache.get_or_load_many("product", list("a"), shop.load_many))
         await eventually(lambda: counted(cache, "misses") == [2], "the batch joined")
         shop.gate.set()
         assert await early == Product("a", 1)
@@ -213,14 +213,14 @@ async def test_a_failure_reaches_all_who_wait_unless_every_key_has_something_to_
     shop = Shop()
     policy = {"ttl": BRIEF, "fail_safe": 60, "fail_safe_throttle": 3600}
     async with make_manager(redis_server, prefix, product=policy) as cache:
-        await cache.get_or_load_many("product", "ab", shop.load_many)
+        await cache.get_or_load_many("product", list("ab"), shop.load_many)
         for key in "ab":
             await until_state(cache, "product", key, State.STALE)
         shop.error = ConnectionError("down")
         with pytest.raises(ConnectionError):
-            await cache.get_or_load_many("product", "abc", shop.load_many)
+            await cache.get_or_load_many("product", list("abc"), shop.load_many)
         assert counted(cache, "fail_safe_serves", "load_failures") == [0, 1]
-        assert await cache.get_or_load_many("product", "ab", shop.load_many) == products(1, "ab")
+        assert await cache.get_or_load_many("product", list("ab"), shop.load_many) == products(1, "ab")
         assert counted(cache, "fail_safe_serves", "throttled") == [2, 2], "it failed for them a moment ago"
         assert len(shop.calls) == 2
 
@@ -229,12 +229,12 @@ async def test_a_slow_batch_goes_on_behind_what_is_old(redis_server: RedisServer
     shop = Shop()
     policy = {"ttl": BRIEF, "fail_safe": 60, "soft_timeout": 0.05}
     async with make_manager(redis_server, prefix, product=policy) as cache:
-        await cache.get_or_load_many("product", "ab", shop.load_many)
+        await cache.get_or_load_many("product", list("ab"), shop.load_many)
         for key in "ab":
             await until_state(cache, "product", key, State.STALE)
         shop.gate.clear()
         shop.price = 2
-        assert await cache.get_or_load_many("product", "ab", shop.load_many) == products(1, "ab")
+        assert await cache.get_or_load_many("product", list("ab"), shop.load_many) == products(1, "ab")
         assert counted(cache, "soft_timeouts", "fail_safe_serves") == [1, 2]
         shop.gate.set()
         await eventually(lambda: counted(cache, "sets") == [4], "they were stored")
@@ -245,7 +245,7 @@ async def test_stale_keys_are_loaded_again_behind_the_answer_by_one_call(
 ) -> None:
     shop = Shop()
     async with make_manager(redis_server, prefix, product={"ttl": BRIEF, "stale": 60}) as cache:
-        await cache.get_or_load_many("product", "abc", shop.load_many)
+        await cache.get_or_load_many("product", list("abc"), shop.load_many)
         for key in "abc":
             await until_state(cache, "product", key, State.STALE)
         await eventually(lambda: not redis_server.client().keys(f"{prefix}:l:*"), "the leases are free")
@@ -253,7 +253,7 @@ async def test_stale_keys_are_loaded_again_behind_the_answer_by_one_call(
         shop.price = 2
         shop.gate.clear()
         for _ in range(3):
-            assert await cache.get_or_load_many("product", "abc", shop.load_many) == products(1, "abc")
+            assert await cache.get_or_load_many("product", list("abc"), shop.load_many) == products(1, "abc")
             await eventually(lambda: len(shop.calls) == 2, "what nobody else loads is loaded")
         shop.gate.set()
         await eventually(lambda: counted(cache, "sets") == [5], "they were stored")
@@ -281,7 +281,7 @@ async def test_a_batch_that_is_cancelled_gives_its_leases_back(
     shop.gate.clear()
     cache = make_manager(redis_server, prefix, product={})
     await cache.connect()
-    many = asyncio.create_task(cache.get_or_load_many("product", "ab", shop.load_many))
+    many = asyncio.create_task(cache.get_or_load_many("product", list("ab"), shop.load_many))
     await eventually(lambda: shop.calls, "they are being loaded")
     assert len(redis_server.client().keys(f"{prefix}:l:*")) == 2
     await cache.close(timeout=0.01)
@@ -296,7 +296,7 @@ async def test_a_caller_that_gives_up_does_not_take_the_batch_away(
     shop = Shop()
     shop.gate.clear()
     async with make_manager(redis_server, prefix, product={}) as cache:
-        many = asyncio.create_task(cache.get_or_load_many("product", "ab", shop.load_many))
+        many = asyncio.create_task(cache.get_or_load_many("product", list("ab"), shop.load_many))
         await eventually(lambda: shop.calls, "they are being loaded")
         many.cancel()
         shop.gate.set()

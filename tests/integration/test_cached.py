@@ -327,7 +327,7 @@ async def test_what_cannot_be_decorated_is_refused_by_name(redis_server: RedisSe
             (lambda: decorate(view)(give), "give gives its results one by one"),
             (lambda: decorate(view)(len), "is no function"),
             (lambda: decorate(view, ttl=0), "a TTL is a positive number"),
-            (lambda: decorate(view, key_params="n")(load), "several names"),
+            (lambda: decorate(view, key_params="n")(load), "several texts"),
         ]
         for call, message in cases:
             with pytest.raises(UsageError, match=message):

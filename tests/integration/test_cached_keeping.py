@@ -110,7 +110,7 @@ async def test_a_writer_that_gives_one_text_as_tags_is_refused_before_it_writes(
         nonlocal written
         written = True
 
-    with pytest.raises(UsageError, match=r"return \['team'\] for one"):
+    with pytest.raises(UsageError, match=r"write \['team'\] for one"):
         await write(1)
     assert not written
 

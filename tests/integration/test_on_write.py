@@ -206,6 +206,53 @@ async def test_nothing_is_written_whose_results_cant_be_told(redis_server: Redis
         assert not written
 
 
+@pytest.mark.parametrize("tag", ["", "t" * 300, 1, "\ud800"])
+async def test_nothing_is_written_with_a_tag_that_cant_be_told(
+    redis_server: RedisServer, prefix: str, tag: Any
+) -> None:
+    """Told after the write, the source would have changed, and nothing would have been cleared."""
+    async with make_manager(redis_server, prefix, page={}) as cache:
+        users = Users(cache.cache("page"))
+
+        @invalidate_on_write(cache, "users", cache_type="page", tags=lambda: [tag])
+        async def write() -> None:
+            users.rows[1] = "new"
+
+        assert await users.get_user(1) == "one"
+        with pytest.raises(UsageError, match="a tag"):
+            await write()
+        assert (users.rows[1], await users.get_user(1)) == ("one", "one")
+        with pytest.raises(UsageError, match="a tag"):
+            invalidate_on_write(cache, "users", cache_type="page", tags=[tag])
+
+
+def test_a_plain_function_does_not_write_with_a_tag_that_cant_be_told(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    with SyncCacheManager(make_config(redis_server, prefix, page={})) as cache:
+        rows = {1: "old"}
+
+        @invalidate_on_write(cache, "users", cache_type="page", tags=lambda: "news")
+        def write() -> None:
+            rows[1] = "new"
+
+        with pytest.raises(UsageError, match=r"tags are several texts: write \['news'\] for one"):
+            write()
+        assert rows == {1: "old"}
+
+
+async def test_nothing_is_written_on_another_event_loop(redis_server: RedisServer, prefix: str) -> None:
+    async with make_manager(redis_server, prefix, page={}) as cache:
+        users = Users(cache.cache("page"))
+
+        def elsewhere() -> None:
+            with pytest.raises(UsageError, match="another event loop"):
+                asyncio.run(users.write(1, "new"))
+
+        await asyncio.to_thread(elsewhere)
+        assert users.rows[1] == "one"
+
+
 async def test_it_keeps_the_function_as_it_was(redis_server: RedisServer, prefix: str) -> None:
     async with make_manager(redis_server, prefix, page={}) as cache:
         write = Users(cache.cache("page")).write
@@ -232,6 +279,12 @@ async def test_what_makes_no_sense_is_refused(redis_server: RedisServer, prefix:
                 "no parameter 'x'",
             ),
             (lambda: decorate(view, "users", tags="x")(write), "tags are several texts"),
+            (lambda: decorate(view, "users", tags=None)(write), "tags are several texts, not NoneType"),
+            (lambda: decorate(view, "users", key_params="n")(write), "names in key_params are several texts"),
+            (
+                lambda: decorate(cache.cache("page", namespace="*" * 300), "users")(write),
+                "a pattern has 1 to 512 characters",
+            ),
             (lambda: decorate(view, "", key_params=["n"])(write), "key_params needs a prefix"),
             (lambda: decorate(view, "ä" * 51), "a namespace has at most 100 bytes, not 102"),
             (lambda: decorate(cache, "users", cache_type="page")(plain), "plain is a plain function"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from stoker.core import CacheConfig, CacheManager, StokerError, SyncCacheManager, UsageError
+from stoker.core import CacheConfig, CacheManager, Policy, StokerError, SyncCacheManager, UsageError
 from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.sync.gate import Gate
 from tests.managers import make_config
@@ -93,6 +96,54 @@ def test_a_loader_may_use_the_cache_while_that_is_being_closed(pool: ThreadPoolE
     closed.result(10)
 
 
+def test_a_loader_that_closes_another_cache_waits_for_that_one_s_callers(pool: ThreadPoolExecutor) -> None:
+    face, other = (SyncCacheManager(CacheConfig(backend="memory")) for _ in range(2))
+    slow = Slow()
+    under_way = pool.submit(other.perform, slow.work)
+    assert slow.began.wait(10)
+
+    def load() -> str:
+        other.close(60)
+        return "loaded"
+
+    loading = pool.submit(face.get_or_load, "db_query", "k", load)
+    wait_until(lambda: other._home.gate.is_shut, "it closes")
+    slow.go()
+    assert under_way.result(10) == "done, open: True"
+    assert loading.result(10) == "loaded"
+    face.close()
+
+
+def test_a_loader_within_a_loader_may_close_the_cache() -> None:
+    face = SyncCacheManager(CacheConfig(backend="memory"))
+
+    def outer() -> Any:
+        return face.get_or_load("db_query", "inner", lambda: gate.shut(60) > 59)
+
+    gate = face._home.gate
+    assert face.get_or_load("db_query", "outer", outer) is True, "it waits for nobody but itself"
+    gate.open()
+    face.close()
+
+
+def test_what_nobody_has_any_more_is_closed(own_redis_server: RedisServer, prefix: str) -> None:
+    client = own_redis_server.client()
+
+    def use() -> Any:
+        face = SyncCacheManager(make_config(own_redis_server, prefix, page={}), recording=True)
+        assert face.get_or_load("page", "k", int, "5") == 5
+        assert face.get("page", "k") == 5
+        return weakref.ref(face), face._home.loop._thread
+
+    connections = len(client.client_list())
+    face, thread = use()
+    gc.collect()
+    assert face() is None
+    wait_until(lambda: not thread.is_alive(), "its loop has ended")
+    wait_until(lambda: len(client.client_list()) == connections, "it has disconnected")
+    assert client.keys(f"{prefix}:hot:page:*"), "what it had counted was handed over"
+
+
 def test_many_threads_see_no_trouble_while_it_is_closed(
     redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +167,39 @@ def test_many_threads_see_no_trouble_while_it_is_closed(
     assert all(user.result(60) for user in users)
     face.close()
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_write_through_that_outlasts_the_cache_invalidates_its_key(
+    redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor, fails: bool
+) -> None:
+    rows = {"k": "old"}
+    with SyncCacheManager(make_config(redis_server, prefix, page={})) as face:
+        assert face.get_or_load("page", "k", rows.__getitem__, "k") == "old"
+        with contextlib.suppress(ConnectionError), face.write_through("page", "k") as write:
+            rows["k"] = write.value = "new"
+            pool.submit(face.close).result(10)
+            if fails:
+                raise ConnectionError("after the commit")
+        assert write.receipt.acknowledged
+        assert not write.stored
+        assert face.get_or_load("page", "k", rows.__getitem__, "k") == "new"
+
+
+@pytest.mark.parametrize("backend", ["redis", "memory"])
+def test_what_was_computed_before_the_cache_was_closed_is_not_stored_over_an_invalidation(
+    redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor, backend: str
+) -> None:
+    config = make_config(redis_server, prefix, page={})
+    if backend == "memory":
+        config = CacheConfig(backend="memory", types={"page": Policy()})
+    with SyncCacheManager(config) as face:
+        assert face.get("page", "k") is None
+        computed = "old"
+        pool.submit(face.close).result(10)
+        face.delete("page", "k")
+        assert not face.set("page", "k", computed)
+        assert face.get("page", "k") is None
 
 
 async def test_closing_it_from_an_event_loop_is_refused() -> None:

@@ -7,11 +7,13 @@ import concurrent.futures
 import contextvars
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from stoker.core import (
     NOT_MODIFIED,
@@ -23,6 +25,7 @@ from stoker.core import (
     loader,
     previous,
 )
+from stoker.core.loading.threads import MOST_THREADS
 from tests.managers import make_config, make_manager
 from tests.servers import RedisServer
 from tests.waiting import wait_until
@@ -171,6 +174,33 @@ def test_what_nobody_waits_for_is_loaded_in_a_thread_of_its_own(cache: SyncCache
     assert places[:2] == [threading.current_thread().name, "stoker-load"]
 
 
+def test_entries_are_loaded_again_in_so_many_threads_and_no_more(cache: SyncCacheManager) -> None:
+    keys, go_on, calls = [str(n) for n in range(3 * MOST_THREADS)], threading.Event(), Counter[str]()
+
+    def load(key: str) -> str:
+        calls[key] += 1
+        go_on.wait(20)
+        return "new"
+
+    def load_many(missing: list[str]) -> dict[str, str]:
+        return {key: load(key) for key in missing}
+
+    def at_work() -> int:
+        return sum(thread.name == "stoker-load" for thread in threading.enumerate())
+
+    cache.set_many("stale", dict.fromkeys(keys, "old"))
+    wait_until(lambda: cache.ttl("stale", keys[-1]) is None, "their TTL has passed")
+    for key in keys:
+        assert cache.get_or_load("stale", key, load, key) == "old"
+        assert cache.get_or_load_many("stale", [key], load_many) == {key: "old"}
+    wait_until(lambda: at_work() >= MOST_THREADS, "they are loaded again")
+    assert at_work() <= MOST_THREADS + 2
+    last = keys[-1]
+    assert not calls[last]
+    go_on.set()
+    wait_until(lambda: cache.get_or_load("stale", last, load, last) == "new", "then the others are, too")
+
+
 def test_many_threads_share_one_load(cache: SyncCacheManager) -> None:
     calls, waiting = 0, threading.Barrier(20)
     go_on = threading.Event()
@@ -300,6 +330,20 @@ def test_a_time_limit_in_a_loader_is_raised_in_its_thread_and_nothing_is_stored(
     with pytest.raises(TimeLimit):
         cache.get_or_load("page", "k", load)
     assert cache.get_or_load("page", "k", lambda: "again") == "again"
+
+
+def test_a_time_limit_of_celery_s_passes_an_old_entry_by(cache: SyncCacheManager) -> None:
+    """It is an `Exception`, as what a failing loader raises."""
+
+    def limited() -> str:
+        raise SoftTimeLimitExceeded  # as the handler of the signal does, wherever the thread is
+
+    cache.get_or_load("safe", "k", lambda: "old")
+    wait_until(lambda: cache.ttl("safe", "k") is None, "its TTL has passed")
+    with pytest.raises(SoftTimeLimitExceeded):
+        cache.get_or_load("safe", "k", limited)
+    reading = cache.read("safe", "k", lambda: "new")
+    assert (reading.value, reading.outcome) == ("new", "miss")
 
 
 def test_a_load_that_takes_too_long_is_given_up(cache: SyncCacheManager) -> None:

@@ -241,7 +241,7 @@ def test_an_ignored_argument_may_be_anything() -> None:
     assert digest.params == ("number",)
     for wrong, message in (
         (["sessions"], "ignore: .* has no parameter 'sessions'"),
-        ("session", "several names"),
+        ("session", "several texts"),
     ):
         with pytest.raises(UsageError, match=message):
             ArgumentDigest(function, ignored=wrong)

@@ -7,6 +7,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
@@ -83,11 +84,13 @@ def test_stop_cancels_what_runs_and_a_later_use_starts_anew(loop: LoopThread) ->
         finally:
             ended.set()
 
-    future = loop.submit(wait())
-    assert started.wait(10)
-    loop.stop()
-    assert ended.is_set()
-    assert future.cancelled()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(loop.run, wait())
+        assert started.wait(10)
+        loop.stop()
+        assert ended.is_set()
+        with pytest.raises(CancelledError):
+            future.result(10)
     assert not loop.running
     assert loop.run(answer(1)) == 1
 
