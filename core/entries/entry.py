@@ -138,7 +138,7 @@ def unpack_entry(data: bytes) -> Entry:
     """Read the stored form.
 
     Raises:
-        EntryError: The bytes are no entry of a version that is known here, or were cut off in the header.
+        EntryError: The bytes are no entry of a version that is known here, or header or tags are damaged.
     """
     try:
         magic, version, flags, epoch, ms, seq, created, fresh, tags_length = _HEADER.unpack_from(data)
@@ -151,10 +151,10 @@ def unpack_entry(data: bytes) -> Entry:
     tags: tuple[bytes, ...] = ()
     start = HEADER_BYTES
     if tags_length:
-        start += tags_length
-        if start > len(data):
-            raise EntryError("cut off within the tags")
-        tags = _unpack_tags(data[HEADER_BYTES:start])
+        start = payload_start(data)
+        if not start:
+            raise EntryError("its tags are damaged, or cut off")
+        tags = _split_tags(data[HEADER_BYTES:start])
     return Entry(epoch, join_position(ms, seq), created, fresh, flags, tags, data[start:])
 
 
@@ -171,13 +171,30 @@ def header_length(data: bytes) -> int:
     return HEADER_BYTES + int.from_bytes(data[HEADER_BYTES - 2 : HEADER_BYTES])
 
 
-def _unpack_tags(data: bytes) -> tuple[bytes, ...]:
+def payload_start(data: bytes) -> int:
+    """Where the payload begins, from at least the fixed header; 0 where the tags are damaged or cut off.
+
+    Without its tags nobody can say whether an entry was invalidated.
+    """
+    at, end = HEADER_BYTES, HEADER_BYTES + (data[HEADER_BYTES - 2] << 8 | data[HEADER_BYTES - 1])
+    if end > len(data):
+        return 0
+    try:
+        while at < end:
+            tag = at + 1
+            at = tag + data[at]
+            data[tag:at].decode()
+    except UnicodeDecodeError:
+        return 0
+    return end if at == end else 0
+
+
+def _split_tags(data: bytes) -> tuple[bytes, ...]:
+    """The tags of an entry in which they are whole."""
     tags: list[bytes] = []
     at = 0
     while at < len(data):
         end = at + 1 + data[at]
-        if end > len(data):
-            raise EntryError("cut off within a tag")
         tags.append(data[at + 1 : end])
         at = end
     return tuple(tags)

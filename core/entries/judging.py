@@ -10,7 +10,7 @@ from stoker.core.entries.entry import (
     GOOD_FLAGS,
     HEAD_OF_READ,
     HEADER_BYTES,
-    header_length,
+    payload_start,
     unpack_entry,
 )
 from stoker.core.entries.lookup import Lookup, State
@@ -51,21 +51,21 @@ class Judging:
             and born >= self._alive_from
             and begins == BEGINS
             and flags in GOOD_FLAGS
-            and len(data) >= HEADER_BYTES + tags_length
+            and (not tags_length or payload_start(data) > 0)
             and fresh_until_ms > now_ms
         )
 
     def payload_starts(self, stored: Sequence[bytes | None], now_ms: float) -> list[int]:
         """Where payloads begin, of entries that are plainly fresh and plain MessagePack; 0 for others.
 
-        One that was cut off has none there.
+        One that was cut off, or whose tags are damaged, has none there.
         """
         if self._log.version != self._learnt:
             self._learn()
         begin, alive_from, now = self._begin, self._alive_from, int(now_ms).to_bytes(8)
         # As `is_plainly_fresh`, whose call for each entry would cost a batch a twentieth of its speed.
         return [
-            (HEADER_BYTES if data[44:46] == b"\0\0" else header_length(data))
+            (HEADER_BYTES if data[44:46] == b"\0\0" else payload_start(data))
             if data is not None and data[:12] == begin and data[12:28] >= alive_from and data[36:44] > now
             else 0
             for data in stored

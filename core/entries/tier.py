@@ -22,6 +22,7 @@ from stoker.core.entries.entry import (
     VERSION,
     Entry,
     header_length,
+    payload_start,
 )
 from stoker.core.entries.judging import Judging
 from stoker.core.entries.lookup import EntryState, Lookup, State
@@ -165,11 +166,11 @@ class RedisTier(Judging):
         if log.version != self._learnt:
             self._learn()
         begin, born, fresh_until_ms, tags_length = _look_for_plain(reply)
-        if begin != self._begin or born < self._alive_from or fresh_until_ms <= time() * 1000:
+        start = payload_start(reply) if tags_length else HEADER_BYTES
+        if begin != self._begin or born < self._alive_from or not start or fresh_until_ms <= time() * 1000:
             return MISSING
         try:
-            payload = reply[HEADER_BYTES + tags_length :]
-            return decode_plain(payload) if into is Any else decoder_of(into)(payload)
+            return decode_plain(reply[start:]) if into is Any else decoder_of(into)(reply[start:])
         except Exception:  # noqa: BLE001  validators raise what they like; counted where it is read again
             return MISSING
 

@@ -137,8 +137,8 @@ def _names(fields: Sequence[bytes], entry: Entry, cache_type: str, key: str) -> 
     logical = f"{cache_type}:{key}"
     for name, value in zip(fields[::2], fields[1::2], strict=False):
         text = value.decode(errors="replace")
-        if name.startswith(b"_") or name == b"epoch":
-            continue
+        if name.startswith(b"_") or name in {b"epoch", b"copy"}:
+            continue  # it kills no entry
         if name == b"key":
             found = text == logical
         elif name == b"type":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stoker.core import Everything, Key, Pattern, Scope, Tag, Type
+from stoker.core.log.scopes import Copy
 from stoker.core.maintenance.explain import count_hit, explain, newest_records
 from tests.managers import make_manager
 from tests.servers import RedisServer
@@ -30,6 +31,7 @@ async def test_a_dead_entry_names_the_record_that_killed_it(
     async with make_manager(redis_server, prefix, product={}) as cache:
         await cache.set("product", "1", 1, tags=["red"])
         await cache.invalidate(Tag("unrelated"))
+        await cache.log.tell(Copy("product", "1"))  # what it names lives on in Redis
         receipt = await cache.invalidate(scope, trace="abc", reason="a test")
         await cache.invalidate(scope)
         answer = await explain(cache, "product", "1")

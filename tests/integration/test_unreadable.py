@@ -59,6 +59,36 @@ async def test_what_is_no_entry_or_is_damaged_goes(
 
 
 @TIERS
+@pytest.mark.parametrize("damaged", [b"\xc8tag", b"\x03\xff\xfe\xfd"], ids=["cut off", "no UTF-8"])
+async def test_what_has_damaged_tags_is_a_miss_for_every_read(
+    redis_server: RedisServer, prefix: str, tiers: list[str], damaged: bytes
+) -> None:
+    """Nobody can say whether it was invalidated, whatever else was."""
+
+    async def load() -> int:
+        return 2
+
+    async with manager(redis_server, prefix, tiers, stale=60) as cache:
+        assert await cache.set("page", "k", 1, tags=["tag"])
+        client, name = redis_server.client(), cache.keys.entry("page", "k")
+        whole: bytes = client.getdel(name)
+        cache.memory.remove("page", "k")
+        fresh = whole.replace(b"\x03tag", damaged)
+        stale = fresh[:36] + bytes(8) + fresh[44:]
+        assert fresh != whole
+        for data in (fresh, stale):
+            client.set(name, data, px=KEEP_MS)
+            assert not await cache.exists("page", "k")
+            assert await cache.get("page", "k") is None
+            assert not client.exists(name)
+            client.set(name, data, px=KEEP_MS)
+            assert await cache.get_many("page", ["k"]) == {}
+            client.set(name, data, px=KEEP_MS)
+            assert await cache.get_or_load("page", "k", load) == 2
+            assert await cache.delete("page", "k") == 1
+
+
+@TIERS
 async def test_what_a_newer_version_has_written_stays(
     redis_server: RedisServer, prefix: str, tiers: list[str]
 ) -> None:

@@ -2,8 +2,9 @@
 
 Modelled: one key, of which the process holds a copy; records from elsewhere and the process's own; a server
 that goes away and comes back, perhaps only to go away again while the log is being read anew (first the epoch
-is looked up, then the records are read: two steps); the sweep, in one step. A hit while the server is away is
-held to what the process has learnt so far: what it read, what it appended, and what it keeps to append.
+is looked up, then the records are read: two steps); the sweep, in one step. What the process sends to append
+may be lost on the way, and its caller may have given up waiting by then. A hit while the server is away is held
+to what the process has learnt so far: what it read, what it appended, and what it keeps to append.
 
 Not modelled: for how long it may serve; what others invalidate meanwhile, which it can't know.
 """
@@ -35,8 +36,12 @@ class Process(NamedTuple):
     swept: int = 0
     kept: int = 0
     """The value whose invalidation it keeps."""
+    sent: int = 0
+    """The value whose invalidation is on its way."""
+    waits: bool = True
+    """Whether whoever sent it still waits."""
     learnt: int = 0
-    """The newest value whose invalidation it has ever read, appended or kept."""
+    """The newest value whose invalidation it has ever read, appended, or sent in vain."""
     value: int = 0
     checked: int = 1
     """Up to where its copy was held against the log."""
@@ -73,6 +78,13 @@ class Outage(Model[State]):
             "it serves what it has itself invalidated",
         ),
         Rule(
+            "kept-whoever-waits",
+            DISOBEYED,
+            "away twice",
+            "what could not be appended is kept, also if its caller has given up waiting",
+            "it serves what it has itself invalidated, and nobody ever appends it",
+        ),
+        Rule(
             "known-until-read-anew",
             DISOBEYED,
             "away twice",
@@ -94,6 +106,7 @@ class Outage(Model[State]):
         super().__init__(without)
         self._changes, self._writes, self._own_writes, self._fills = changes, writes, own_writes, fills
         self._kept_obeyed = self.keeps("kept-obeyed")
+        self._kept_whoever_waits = self.keeps("kept-whoever-waits")
         self._until_read = self.keeps("known-until-read-anew")
         self._known_from = self.keeps("away-known-from")
 
@@ -116,13 +129,17 @@ class Outage(Model[State]):
         """A step of anybody."""
         process = state.process
         if state.changes:
-            lost = process._replace(link="lost") if state.up else process
+            lost = self._lose(process) if state.up else process
             name = "THE SERVER GOES AWAY" if state.up else "the server is back"
             yield name, state._replace(up=not state.up, changes=state.changes - 1, process=lost), None
         if state.up:
             yield from self._change_log(state)
             yield from self._link(state, process)
-        if state.own_writes:
+        if process.sent and process.waits:
+            yield "its caller gives up", state._replace(process=process._replace(waits=False)), None
+        if process.sent and state.up:
+            yield self._append(state, process)
+        if state.own_writes and not process.sent:
             yield self._invalidate(state, process)
         if process.link != "open":
             yield from self._hit(process, state)
@@ -141,7 +158,7 @@ class Outage(Model[State]):
         if process.link == "open":
             anchored = any(record.position == process.seen for record in state.log)
             if not anchored:
-                yield "its place is gone", state._replace(process=process._replace(link="lost")), None
+                yield "its place is gone", state._replace(process=self._lose(process)), None
                 return
             if process.seen < state.log[-1].position:
                 yield "it reads on", state._replace(process=_learn(process, state.log)), None
@@ -164,16 +181,25 @@ class Outage(Model[State]):
     def _invalidate(self, state: State, process: Process) -> Step[State]:
         value = state.source + 1
         after = state._replace(source=value, own_writes=state.own_writes - 1)
-        learnt = process._replace(learnt=value)
         if process.link == "open" and state.up:
-            record = Record(state.log[-1].position + 1, value)
-            learnt = learnt._replace(killer=record.position)
-            return (
-                f"it appends {record.position}",
-                after._replace(log=(*state.log, record), process=learnt),
-                None,
-            )
-        return "it keeps an invalidation", after._replace(process=learnt._replace(kept=value)), None
+            sent = process._replace(sent=value, waits=True)
+            return "it sends an invalidation", after._replace(process=sent), None
+        kept = process._replace(learnt=value, kept=value)
+        return "it keeps an invalidation", after._replace(process=kept), None
+
+    def _append(self, state: State, process: Process) -> Step[State]:
+        record = Record(state.log[-1].position + 1, process.sent)
+        appended = process._replace(sent=0, learnt=max(process.learnt, record.value), killer=record.position)
+        after = state._replace(log=(*state.log, record), process=appended)
+        return f"it appends {record.position}", after, None
+
+    def _lose(self, process: Process) -> Process:
+        """What was on its way is lost, too."""
+        lost, sent = process._replace(link="lost", sent=0), process.sent
+        if not sent:
+            return lost
+        kept = sent if process.waits or self._kept_whoever_waits else process.kept
+        return lost._replace(kept=kept, learnt=max(process.learnt, sent))
 
     def _hit(self, process: Process, state: State) -> Steps:
         if self._known_from and process.checked < process.swept:

@@ -324,7 +324,7 @@ DEEP: Mapping[str, Callable[[str | None], Sweeping]] = {
     "in any order, one process": _setup(Bounds((True,), (Caller(0, 2), Caller(0, 1)), any_order=True)),
     "more reads": _setup(Bounds(_WRITES, (Caller(0, 2), Caller(1, 1)))),
     "two writes": _setup(Bounds((True, True), (Caller(0, 2), Caller(1, 1)))),
-    "doubts, and a sweep": _setup(Bounds((True,), (Caller(0, 2),), doubts=2)),
+    "doubts, and a sweep": _setup(Bounds((True,), (Caller(0, 2), Caller(0, 1)), doubts=1)),
     "doubts, and a sweep, in any order": _setup(Bounds((True,), (Caller(0, 2),), doubts=1, any_order=True)),
     "a sweep and a stranger": _setup(Bounds(_WRITES, (Caller(0, 1), Caller(1, 1)), cuts=1)),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ entries = st.builds(
         st.sampled_from(["none", "zstd", "zlib"]),
         is_none=st.booleans(),
     ),
-    tags=st.lists(st.binary(min_size=1, max_size=255), max_size=5).map(tuple),
+    tags=st.lists(st.text(min_size=1, max_size=63).map(str.encode), max_size=5).map(tuple),
     payload=st.binary(max_size=200),
 )
 
@@ -86,7 +87,10 @@ def test_a_damaged_entry_is_an_entry_or_an_entry_error(entry: Entry, data: st.Da
         (lambda b: b[:2] + b"\x02" + b[3:], "no entry of version 1"),
         (lambda b: b[:3] + b"\xff" + b[4:], "flags 0xff"),
         (lambda b: b[: HEADER_BYTES - 1], "no entry: a header alone"),
-        (lambda b: b[: HEADER_BYTES + 3], "cut off"),
+        (lambda b: b[: HEADER_BYTES + 3], "tags are damaged, or cut off"),
+        (lambda b: b[:HEADER_BYTES] + b"\xff" + b[HEADER_BYTES + 1 :], "tags are damaged"),
+        (lambda b: b[: HEADER_BYTES + 1] + b"\xff" + b[HEADER_BYTES + 2 :], "tags are damaged"),
+        (lambda _: pack_entry(replace(VERSION_1, tags=(b"\xc3", b"\xa4"))), "tags are damaged"),
     ],
 )
 def test_what_is_wrong_is_said(change: Callable[[bytes], bytes], says: str) -> None:
