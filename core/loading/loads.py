@@ -266,12 +266,12 @@ class Loads:
         seconds = time.perf_counter() - began
         counters.durations["load"].observe(seconds)
         self.failing.worked(load.name)
-        tags = None
+        tags = flight.tags
         if value is NOT_MODIFIED:
             value, tags = _kept(load, offered)
             counters.not_modified += 1
         offered.end()
-        tag = spec.tags_for(value, load.args, load.kwargs) if spec else None
+        tag = spec.tags_for(value, load.args, load.kwargs) if spec and flight.tags is None else None
         if tags is None or tag is not None:
             tags = self.tagging.tags_of(value, tag, load.cache_type, spec.name if spec else "", counters)
         stored = tags is not None and await self.store(
