@@ -71,7 +71,8 @@ class HotKey:
 class _Sent:
     """A recipe as it was last sent."""
 
-    recipe: Recipe
+    packed: bytes | None
+    """None where it can't be stored."""
     at: float
     """Monotonic seconds."""
 
@@ -114,8 +115,11 @@ class HotKeys(Flushing):
             for cache_type, sketch in list(self._sketches.items()):
                 try:
                     await self._flush_type(cache_type, sketch)
-                except ReplyError as error:
-                    # One type's key may be unusable (another kind, a full server): the others still count.
+                except LinkError:
+                    raise
+                except Exception as error:  # noqa: BLE001
+                    # One type's key may be unusable (another kind, a full server), or what was noted of it
+                    # odd: the others still count.
                     self.flush_failures += 1
                     self._tell_refused(cache_type, error)
                 else:
@@ -126,12 +130,15 @@ class HotKeys(Flushing):
         """This process's own counts of a type, None before its first access."""
         return self._sketches.get(cache_type)
 
-    def _tell_refused(self, cache_type: str, error: ReplyError) -> None:
+    def _tell_refused(self, cache_type: str, error: Exception) -> None:
         """Log the first refusal, not each that follows."""
         if cache_type not in self._refused:
             self._refused.add(cache_type)
             extra = {"action": "hotkeys_refused"}
-            logger.warning("action=hotkeys_refused cache_type=%s reason=%s", cache_type, error, extra=extra)
+            fault = None if isinstance(error, ReplyError) else error
+            logger.warning(
+                "action=hotkeys_refused cache_type=%s reason=%s", cache_type, error, exc_info=fault, extra=extra
+            )
 
     async def _run(self) -> None:
         flush_at = time.monotonic() + self._flush_every
@@ -163,7 +170,7 @@ class HotKeys(Flushing):
                 of_type = counts[cache_type] = {}
                 recipes[cache_type] = {}
             of_type[key] = of_type.get(key, 0.0) + 1.0
-            if recipe is not None:
+            if recipe is not None and known[cache_type].warm.mode != "none":
                 recipes[cache_type][key] = recipe
         for cache_type, weights in counts.items():
             if cache_type not in self._sketches:
@@ -206,13 +213,15 @@ class HotKeys(Flushing):
         sent: dict[tuple[str, str], _Sent] = {}
         for key in keys:
             recipe = sketch.note(key)
-            last = self._sent.get((cache_type, key))
-            if recipe is None or sketch.count(key) < floor or (last is not None and last.recipe == recipe):
+            if recipe is None or sketch.count(key) < floor:
                 continue
-            packed = _pack(recipe)
+            # Their stored form is compared: what `==` does is the arguments' own affair.
+            packed, last = _pack(recipe), self._sent.get((cache_type, key))
+            if last is not None and last.packed == packed:
+                continue
             if packed is not None:
                 fields += (key, packed)
-            sent[cache_type, key] = _Sent(recipe, now)
+            sent[cache_type, key] = _Sent(packed, now)
         self._sent |= sent
         if not fields:
             return
