@@ -164,6 +164,7 @@ class OldEntries:
         """
         if inspect.isasyncgenfunction(load):
             raise UsageError(f"{load.__qualname__} gives its results one by one: no old entry has these")
+
         @wraps(load)
         async def load_old(*args: P.args, **kwargs: P.kwargs) -> R:
             under_way = None if self.over else load_of(load_old)

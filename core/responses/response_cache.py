@@ -117,7 +117,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         self._assemble = assemble or (join_texts if joins else _cannot_assemble)
         self._split = split or whole_content
         self._load = self._make_load()
-        self._streaming = Streaming(self.manager, self.cache_type, self._stored_type)
+        self._streaming = Streaming(self.manager, self.cache_type, self._stored_type, chunk_type)
         self.metrics = RequestMetrics(self.manager)
 
     # -- life -------------------------------------------------------------------------------------

@@ -137,7 +137,11 @@ class HotKeys(Flushing):
             extra = {"action": "hotkeys_refused"}
             fault = None if isinstance(error, ReplyError) else error
             logger.warning(
-                "action=hotkeys_refused cache_type=%s reason=%s", cache_type, error, exc_info=fault, extra=extra
+                "action=hotkeys_refused cache_type=%s reason=%s",
+                cache_type,
+                error,
+                exc_info=fault,
+                extra=extra,
             )
 
     async def _run(self) -> None:
