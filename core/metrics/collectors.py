@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from stoker.core.clock import boottime
 from stoker.core.counters import DURATION_BOUNDS, TypeCounters
-from stoker.core.errors import LinkError
+from stoker.core.errors import LinkError, ReplyError
 from stoker.core.maintenance.heartbeat import processes
 from stoker.core.maintenance.sizes import stored_sizes
 from stoker.core.warming.pauses import paused
@@ -124,13 +124,18 @@ def by_type(types: Mapping[str, TypeCounters]) -> Iterator[Metric]:
 
 def of_links(managers: Iterable[Parts]) -> Iterator[Metric]:
     """The connections, and what is known of the logs behind them."""
-    up, timeouts, kept, ages = True, 0, 0, list[float]()
+    ready, timeouts, kept, ages = list[bool](), 0, 0, list[float]()
     for manager in managers:
         link, log = manager.link, manager.log
-        up, timeouts, kept = up and link.ready, timeouts + link.timeouts, kept + len(log.kept)
+        timeouts, kept = timeouts + link.timeouts, kept + len(log.kept)
+        if manager.config.redis.enabled:
+            ready.append(link.ready)
         if log.last_proved > 0:
             ages.append(max(boottime() - log.last_proved, 0.0))
-    yield GaugeMetricFamily("stoker_link_up", "Whether the server answers this process", int(up))
+    up = GaugeMetricFamily("stoker_link_up", "Whether the server answers this process")
+    if ready:  # of caches in memory alone there is nothing to say
+        up.add_metric((), int(all(ready)))
+    yield up
     yield CounterMetricFamily("stoker_link_timeouts", "Times the server owed replies too long", timeouts)
     yield GaugeMetricFamily(
         "stoker_kept_scopes", "Invalidated scopes that the server could not take yet", kept
@@ -203,12 +208,12 @@ async def fleet_metrics(manager: CacheManager, *, group: str = "stoker") -> list
     answers = await asyncio.gather(*(part() for part in parts), return_exceptions=True)
     found: list[Metric] = []
     for answer in answers:
-        if isinstance(answer, LinkError):
+        if isinstance(answer, LinkError | ReplyError):
             continue
         if isinstance(answer, BaseException):
             raise answer
         found += answer
-    up.add_metric((), int(not any(isinstance(answer, LinkError) for answer in answers)))
+    up.add_metric((), int(not any(isinstance(answer, BaseException) for answer in answers)))
     return [up, *found]
 
 
@@ -229,9 +234,8 @@ async def _rates(manager: CacheManager) -> list[Metric]:
 async def _sizes(manager: CacheManager) -> list[Metric]:
     family = GaugeMetricFamily("cache_size_keys", "Entries stored, as last counted", labels=("cache_type",))
     sizes = await stored_sizes(manager)
-    for cache_type, count in (sizes.entries if sizes is not None else {}).items():
-        if cache_type in manager.config.types:
-            family.add_metric((cache_type,), count)
+    for cache_type in manager.config.types if sizes is not None else ():
+        family.add_metric((cache_type,), sizes.of(cache_type))
     return [family]
 
 

@@ -8,6 +8,7 @@ fit in one flush waits for the next. A ranking is the decayed union of the bucke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.recipe import Recipe
 from stoker.core.warming.buckets import Buckets, Heat, decayed_rates
 from stoker.core.warming.flushing import Flushing
+from stoker.core.warming.runs import read_list
 from stoker.core.warming.sketch import Sketch
 
 if TYPE_CHECKING:
@@ -242,7 +244,7 @@ class HotKeys(Flushing):
         name = self._manager.keys.recipe(cache_type)
         hot = {heat.key for heat in await hottest_keys(self._manager, cache_type, policy.warm.keys)}
         fields: list[bytes] = await self._manager.link.call("HKEYS", name)
-        cold = [field for field in fields if field.decode() not in hot]
+        cold = [field for field in fields if field.decode(errors="replace") not in hot]
         for at in range(0, len(cold), 500):
             await self._manager.link.call("HDEL", name, *cold[at : at + 500])
 
@@ -271,13 +273,21 @@ async def hottest_keys(manager: Parts, cache_type: str, limit: int) -> list[Heat
     last = min(max(2 * limit, 100), BUCKET_MEMBERS) - 1
     counts: dict[int, dict[str, float]] = {}
     for start in buckets.starts(now):
-        found: list[bytes] = await manager.link.call(
-            "ZREVRANGE", manager.keys.hot(cache_type, start), 0, last, "WITHSCORES"
+        (reply,) = await manager.link.calls(
+            [("ZREVRANGE", manager.keys.hot(cache_type, start), 0, last, "WITHSCORES")]
         )
-        if found:
-            names = [name.decode() for name in found[::2]]
-            counts[start] = dict(zip(names, map(float, found[1::2]), strict=True))
+        if found := _read_counts(reply):
+            counts[start] = found
     return decayed_rates(buckets, counts, now, limit)
+
+
+def _read_counts(reply: Any) -> dict[str, float]:
+    """Return the counts of a bucket; of one that is none, and of what is no key, nothing."""
+    found, counts = read_list(reply), dict[str, float]()
+    for name, count in zip(found[::2], found[1::2], strict=True):
+        with contextlib.suppress(UnicodeDecodeError):
+            counts[bytes(name).decode()] = float(count)
+    return counts
 
 
 async def ranking(manager: CacheManager, cache_type: str, limit: int) -> list[HotKey]:
@@ -291,7 +301,8 @@ async def ranking(manager: CacheManager, cache_type: str, limit: int) -> list[Ho
     name, found = manager.keys.recipe(cache_type), list[HotKey]()
     for at in range(0, len(hot), 500):
         part = hot[at : at + 500]
-        packed: list[Any] = await manager.link.call("HMGET", name, *(heat.key for heat in part))
+        (reply,) = await manager.link.calls([("HMGET", name, *(heat.key for heat in part))])
+        packed = read_list(reply) or [None] * len(part)
         found += [
             HotKey(heat.key, heat.rate, _unpack(data), heat) for heat, data in zip(part, packed, strict=True)
         ]
