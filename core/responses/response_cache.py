@@ -109,7 +109,8 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         self.cache_type = str(cache_type)
         self._view = self.manager.cache(cache_type, namespace=namespace)
         self._policy = self.manager.policy(cache_type)
-        self._ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        self._ignore: Iterable[str] = ignore if isinstance(ignore, str) else tuple(ignore)
+        self.key({"messages": []})  # which refuses names that are none
         self._response_classes = _classes_of(response_type)
         self._stored_type: Any = Stored[response_type, chunk_type]
         check_decodable(self._stored_type)
