@@ -31,8 +31,6 @@ from stoker.core.warming.rates import HEADLINE_WINDOW, stored_hit_rates
 from stoker.core.warming.runs import read_list, totals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from stoker.core.manager import CacheManager
     from stoker.core.parts import Parts
 
@@ -198,14 +196,14 @@ async def fleet_metrics(manager: CacheManager, *, group: str = "stoker") -> list
         group: The consumer group of the event stream.
     """
     up = GaugeMetricFamily("stoker_fleet_up", "Whether the fleet's state could be read from the server")
-    parts: list[Callable[[], Awaitable[list[Metric]]]] = [
-        lambda: _rates(manager),
-        lambda: _sizes(manager),
-        lambda: _warming(manager),
-        lambda: _streams(manager, group),
-        lambda: _processes(manager),
-    ]
-    answers = await asyncio.gather(*(part() for part in parts), return_exceptions=True)
+    answers = await asyncio.gather(
+        _rates(manager),
+        _sizes(manager),
+        _warming(manager),
+        _streams(manager, group),
+        _processes(manager),
+        return_exceptions=True,
+    )
     found: list[Metric] = []
     for answer in answers:
         if isinstance(answer, LinkError | ReplyError):

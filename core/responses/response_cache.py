@@ -332,12 +332,11 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         """
         beginning = self._view.key("")
         await self.manager.log.catch_up()
-        gone = self.manager.memory.remove_dead(self.cache_type, beginning) if self._policy.in_memory else 0
-        if not self._policy.in_redis:
-            return gone
-        with contextlib.suppress(LinkError, ReplyError):
-            return await unlink_dead(self.manager, self.cache_type, beginning)
-        return 0
+        here = self.manager.memory.remove_dead(self.cache_type, beginning) if self._policy.in_memory else 0
+        if self._policy.in_redis:  # what memory held are copies
+            with contextlib.suppress(LinkError, ReplyError):
+                return await unlink_dead(self.manager, self.cache_type, beginning)
+        return here
 
     # -- figures ----------------------------------------------------------------------------------
 
