@@ -85,7 +85,7 @@ def _room_after(value: Any, room: int, depth: int = 32) -> int:
     """
     if room < 0:
         return room
-    kind = type(value)
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType]
     if kind is str or kind is bytes:
         return room - 1 - len(value)
     if kind is int:

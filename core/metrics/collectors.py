@@ -232,8 +232,9 @@ async def _rates(manager: CacheManager) -> list[Metric]:
 async def _sizes(manager: CacheManager) -> list[Metric]:
     family = GaugeMetricFamily("cache_size_keys", "Entries stored, as last counted", labels=("cache_type",))
     sizes = await stored_sizes(manager)
-    for cache_type in manager.config.types if sizes is not None else ():
-        family.add_metric((cache_type,), sizes.of(cache_type))
+    if sizes is not None:
+        for cache_type in manager.config.types:
+            family.add_metric((cache_type,), sizes.of(cache_type))
     return [family]
 
 
