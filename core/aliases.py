@@ -9,8 +9,10 @@
 | `_hash_key` | `hash_key` |
 | `redis` | `client` |
 | `generate_cache_key`, `_generate_cache_key` | `key` of a request |
+| `get_cache_stats` of results by text | `get_stats` |
 
-`set(nx=True)` is `set(if_absent=True)`; `InMemoryCache` is `MemoryCache`.
+`CacheStats.cached_responses` is its `cached_keys`; `set(nx=True)` is `set(if_absent=True)`; `InMemoryCache`
+is `MemoryCache`.
 """
 
 from __future__ import annotations
@@ -214,6 +216,18 @@ class SyncViewAliases(KeyedAliases):
     ) -> Any:
         """`get_or_load`."""
         return self.get_or_load(key, load, *args, **kwargs)
+
+
+class _Counting(Protocol[T_co]):
+    def get_stats(self) -> T_co: ...
+
+
+class ResultAliases:
+    """Other names of what a cache of results by text does."""
+
+    def get_cache_stats(self: _Counting[T]) -> T:
+        """`get_stats`."""
+        return self.get_stats()
 
 
 class _Requested(Protocol):

@@ -33,7 +33,7 @@ from stoker.core.entries.lookup import State
 from stoker.core.errors import LinkError, UsageError
 from stoker.core.keys import check_key, check_text
 from stoker.core.loading.flights import Flight, Loaded
-from stoker.core.loading.loaders import LoadFunction, TagFunction, find_by_function, returned_by, stand_for
+from stoker.core.loading.loaders import LoadFunction, TagFunction, returned_by, stand_for
 from stoker.core.loading.loads import Load, load_of
 from stoker.core.manager import CacheManager
 from stoker.core.old_server import Decode, OldServer, decode_old
@@ -130,7 +130,6 @@ class OldEntries:
         self._decode: Decode = decode
         self._keep = keep
         self._note = SwitchNote(manager, switch, self._until)
-        self._standing: dict[LoadFunction, LoadFunction] = {}
 
     @property
     def over(self) -> bool:
@@ -153,21 +152,18 @@ class OldEntries:
         """Return a loader that looks for an old entry first, and calls `load` where there is none to take.
 
         It is for `get_or_load`, `read`, `ResponseCache.get_or_generate` and, below it, `@cached`; and keeps
-        tags and TTL of a registered loader. Called elsewhere, it is `load`. Make it once, not for each read.
+        tags and TTL of a registered loader. Called elsewhere, it is `load`.
 
         Args:
             load: An async function.
-            tags: Gives the tags of an old value, from it and the loader's arguments, where the loader's own
-                don't: `cache.tags` of a `ResponseCache`.
+            tags: Gives the tags of an old value, from it and the loader's arguments, in place of the loader's
+                own: `cache.tags` of a `ResponseCache`. It is stored with them.
 
         Raises:
             UsageError: It gives its results one by one.
         """
         if inspect.isasyncgenfunction(load):
             raise UsageError(f"{load.__qualname__} gives its results one by one: no old entry has these")
-        known: Any = self._standing.get(load)
-        if known is not None:
-            return cast("Callable[P, Awaitable[R]]", known)
 
         @wraps(load)
         async def load_old(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -182,9 +178,7 @@ class OldEntries:
                     return cast("R", found.entry.value)
             return await load(*args, **kwargs)
 
-        if tags is None and find_by_function(load) is not None:  # of these there are few, and they stay
-            stand_for(load_old, load)
-            self._standing[load] = load_old
+        stand_for(load_old, load)
         return load_old
 
     async def get(
@@ -340,7 +334,7 @@ class OldEntries:
 
     def _leave_to(self, flight: Flight, found: _Found) -> None:
         """Leave it to a load to store what was found; once that is done, it is removed there."""
-        flight.fresh_at_most = found.entry.seconds
+        flight.fresh_at_most, flight.tags = found.entry.seconds, found.tags
 
         def landed(future: asyncio.Future[Loaded]) -> None:
             if not future.cancelled() and future.exception() is None and future.result().stored:

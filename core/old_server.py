@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-from stoker.core.entries.codec import decode_payload
+from stoker.core.entries.codec import as_read, decode_payload
 from stoker.core.entries.entry import make_flags
 from stoker.core.errors import EntryError, LinkError, UsageError
 from stoker.core.link.link import Link
@@ -88,17 +88,18 @@ def decode_old(decode: Decode, data: bytes, into: Any, most: int) -> Any:
     """Return the value that an old entry's bytes stand for.
 
     Raises:
-        EntryError: They are more than `most`, or don't decode into that.
+        EntryError: They are more than `most`, or stand for no value of that type.
+        UnstorableError: They stand for what can't be stored.
         Exception: What a function of the user's raises.
     """
     if len(data) > most:
         raise EntryError(f"more than {most} bytes")
     if callable(decode):
-        return decode(data)
+        return as_read(decode(data), into)
     if decode == "bytes":
-        return data
+        return as_read(data, into)
     if decode == "text":
-        return data.decode()
+        return as_read(data.decode(), into)
     if decode == "zlib" and data[:1] == b"\x78":  # no JSON begins so
         expander = zlib.decompressobj()
         data = expander.decompress(data, most)

@@ -215,7 +215,7 @@ class Reads(Parts):
         policy = self.policy(cache_type)
         counters = self.counters.of(cache_type)
         spec = find_by_function(load)
-        recipe = None if spec is None else Recipe(spec.name, args, kwargs)
+        recipe = None if spec is None else spec.recipe(args, kwargs)
         self.access.append((cache_type, check_key(key), recipe))
         needed = Load(cache_type, key, load, args, kwargs, spec)
         return await self.serving.read(needed, policy, counters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
@@ -11,7 +12,11 @@ from stoker.core.errors import UsageError
 #: The largest recipe that is kept, in bytes.
 MAX_RECIPE_BYTES = 8 * 1024
 
-_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+#: Whole numbers that MessagePack knows.
+_NUMBERS = range(-(1 << 63), 1 << 64)
+
+#: Without a bound.
+_ANY_ROOM = sys.maxsize
 
 
 class Recipe(msgspec.Struct, frozen=True, array_like=True):
@@ -29,7 +34,7 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
                 are too large.
         """
         for argument in (*self.args, *self.kwargs.values()):
-            if not _is_plain(argument):
+            if _room_after(argument, _ANY_ROOM) < 0:
                 raise UsageError(
                     f"arguments of loader {self.loader!r} can't be kept for warming: "
                     f"{type(argument).__name__} would not come back the same; "
@@ -49,11 +54,16 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, loader: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe | None:
-        """Return the recipe of a call; None where an argument could not be stored.
+        """Return the recipe of a call; None where an argument could not be stored, or they are too large.
 
-        Such arguments, a request or a session, are not held for longer than their call.
+        Such arguments, a session or a recording, are not held for longer than their call.
         """
-        return cls(loader, args, kwargs) if all(map(_is_plain, (*args, *kwargs.values()))) else None
+        room = MAX_RECIPE_BYTES
+        for argument in args:
+            room = _room_after(argument, room)
+        for argument in kwargs.values():
+            room = _room_after(argument, room)
+        return None if room < 0 else cls(loader, args, kwargs)
 
     @classmethod
     def unpack(cls, data: bytes) -> Recipe:
@@ -68,11 +78,27 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
             raise UsageError(f"{len(data)} bytes are no recipe: {error}") from None
 
 
-def _is_plain(value: Any, depth: int = 32) -> bool:
-    """Whether a value comes back from MessagePack as it went; an enum or a tuple would not."""
-    if type(value) in _PLAIN:
-        return True
-    if not depth or type(value) not in {list, dict}:
-        return False
-    inside: list[Any] = [*value, *value.values()] if type(value) is dict else value
-    return all(_is_plain(item, depth - 1) for item in inside)
+def _room_after(value: Any, room: int, depth: int = 32) -> int:
+    """Return how much of `room` bytes a value leaves; less than 0 where it doesn't fit.
+
+    Nor does one that comes back from MessagePack as another, as an enum or a tuple would.
+    """
+    if room < 0:
+        return room
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if kind is str or kind is bytes:
+        return room - 1 - len(value)
+    if kind is int:
+        return room - 1 if value in _NUMBERS else -1
+    if kind is bool or kind is float or value is None:
+        return room - 1
+    if not depth or (kind is not list and kind is not dict):
+        return -1
+    room -= 1
+    for item in value:
+        room = _room_after(item, room, depth - 1)
+        if kind is dict:
+            room = _room_after(value[item], room, depth - 1)
+        if room < 0:
+            break
+    return room

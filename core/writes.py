@@ -52,8 +52,7 @@ class Writes(Parts):
             token: What `fill` returned before the value was computed.
 
         Raises:
-            UsageError: The key, the TTL or a tag can't be used; the token is none, or another key's, or the
-                type is authoritative: it has no use for one.
+            UsageError: The key, the TTL or a tag can't be used; the token is none, or another key's.
         """
         return self._set(marks_here(), cache_type, key, value, ttl, tags, if_absent or nx, token)
 
@@ -143,8 +142,6 @@ class Writes(Parts):
         if token is not None:
             if not isinstance(token, Token):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise UsageError(f"a token is what `fill` returned, not a {type(token).__name__}")
-            if policy.kind == "authoritative":
-                raise UsageError(f"{cache_type!r} is authoritative: its values are vouched for, not computed")
             if (token.cache_type, token.key) != (cache_type, key):
                 raise UsageError(f"the token is for {token.cache_type}:{token.key}, not {cache_type}:{key}")
             return token.epoch, token.born
@@ -162,7 +159,8 @@ class Writes(Parts):
         """Return a token for a value that is about to be computed, to be handed to `set` with it.
 
         It does what a `get` that misses does for the `set` after it in the same task, for whoever computes
-        elsewhere: if the key is invalidated after this call, the value is stored dead.
+        elsewhere: if the key is invalidated after this call, the value is stored dead. Who changes what is
+        there takes it before the reading, of an authoritative type, too: what has ended does not come back.
 
         Raises:
             UsageError: The key can't be used.

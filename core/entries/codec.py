@@ -165,6 +165,22 @@ def decode_payload(flags: int, payload: bytes, into: Any, max_bytes: int) -> Any
         raise EntryError(f"the payload can't be decoded: {type(error).__name__}: {error}") from None
 
 
+def as_read(value: Any, into: Any) -> Any:
+    """Return a value as a hit gives it that is read as `into`; itself where that is `Any`.
+
+    Raises:
+        UnstorableError: No serializer knows its type.
+        EntryError: It is not of the type.
+    """
+    if into is Any:
+        return value
+    try:
+        payload = _MSGPACK.encode(value)
+    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UnstorableError(f"{type(value).__name__} can't be stored: {error}") from None
+    return decode_payload(0, payload, into, len(payload))
+
+
 def is_decodable(flags: int, payload: bytes, max_bytes: int) -> bool:
     """Whether a payload is whole, whatever type it must be read as."""
     try:

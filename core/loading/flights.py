@@ -87,6 +87,10 @@ class Flight:
     """When its loader started in this process, by the same clock."""
     fresh_at_most: float | None = None
     """Seconds that its result is fresh at most, where its loader says so."""
+    tags: tuple[bytes, ...] | None = None
+    """The tags of its result, where its loader says so."""
+    storable: bool = True
+    """Whether its result may be stored; its loader may know that nobody could read it."""
     wake: Callable[[], None] | None = None
     """Has it look again whether the load that it waits for is still worth waiting for."""
     alone: bool = False

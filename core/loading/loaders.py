@@ -68,6 +68,8 @@ class Loader(msgspec.Struct, frozen=True, weakref=True):
 
 _by_name: dict[str, Loader] = {}
 _by_function: dict[LoadFunction, Loader] = {}
+#: Functions that call a registered loader; they may be made for a while.
+_standing: WeakKeyDictionary[LoadFunction, Loader] = WeakKeyDictionary()
 #: Decorated functions; they may be made for a while, and go with all that they hold.
 _decorated: WeakValueDictionary[str, Loader] = WeakValueDictionary()
 _returned: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
@@ -156,14 +158,17 @@ def find(name: str) -> Loader:
 def find_by_function(function: LoadFunction) -> Loader | None:
     """Return the loader that a function was registered as, if it was."""
     try:
-        return _by_function.get(function)
-    except TypeError:  # an object that can be called, and not hashed
+        found = _by_function.get(function)
+        return found if found is not None or not _standing else _standing.get(function)
+    except TypeError:  # an object that can be called, and neither hashed nor referred to weakly
         return None
 
 
-def stand_for(function: LoadFunction, registered: LoadFunction) -> None:
-    """Let a function that calls a registered loader bring that loader's tags, TTL and recipe to a read."""
-    _by_function[function] = _by_function[registered]
+def stand_for(function: LoadFunction, load: LoadFunction) -> None:
+    """Let a function that calls a loader bring its tags, TTL and recipe to a read, if it is registered."""
+    spec = find_by_function(load)
+    if spec is not None:
+        _standing[function] = spec
 
 
 def is_conditional(function: LoadFunction) -> bool:

@@ -59,11 +59,18 @@ class Load:
     """Whoever asked has been answered: it is loaded so that the next one need not wait."""
     lookup: Lookup | None = None
     """What was found stored; None where nobody has looked."""
+    answered: asyncio.Future[None] | None = None
+    """Done once whoever asked gets the answer as it comes: from then on nothing older will do."""
 
     @property
     def name(self) -> tuple[str, str]:
         """Cache type and key."""
         return self.cache_type, self.key
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the answer has begun to come."""
+        return self.answered is not None and self.answered.done()
 
 
 class Loads:
@@ -266,17 +273,18 @@ class Loads:
         seconds = time.perf_counter() - began
         counters.durations["load"].observe(seconds)
         self.failing.worked(load.name)
-        tags = None
+        tags = flight.tags
         if value is NOT_MODIFIED:
             value, tags = _kept(load, offered)
             counters.not_modified += 1
         offered.end()
-        tag = spec.tags_for(value, load.args, load.kwargs) if spec else None
+        tag = spec.tags_for(value, load.args, load.kwargs) if spec and flight.tags is None else None
         if tags is None or tag is not None:
             tags = self.tagging.tags_of(value, tag, load.cache_type, spec.name if spec else "", counters)
-        stored = tags is not None and await self.store(
-            load.cache_type, load.key, value, tags, flight, ttl=_ttl_of(flight, spec, policy)
-        )
+        stored = False
+        if tags is not None and flight.storable:
+            ttl = _ttl_of(flight, spec, policy)
+            stored = await self.store(load.cache_type, load.key, value, tags, flight, ttl=ttl)
         if load.killer:
             self._tell_reload(load, seconds)
         for_one = not stored and not is_shareable(value, policy)
@@ -355,12 +363,6 @@ def _ttl_of(flight: Flight, spec: Loader | None, policy: Policy) -> float | None
     if flight.fresh_at_most is None:
         return given
     return min(flight.fresh_at_most, policy.ttl if given is None else given)
-
-
-def flight_here() -> Flight | None:
-    """The load whose loader runs in this task."""
-    loading = _loading.get()
-    return loading[-1][1] if loading else None
 
 
 def head_of(lookup: Lookup) -> bytes:

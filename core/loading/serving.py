@@ -9,6 +9,7 @@ than `soft_timeout`. What was invalidated is none of these, unless a type says `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -178,16 +179,20 @@ class Serving:
             limit = asyncio.timeout(self._patience(needed, lookup, policy))
             try:
                 async with limit:
+                    if needed.answered is not None:
+                        needed.answered.add_done_callback(lambda _: _go_on(limit, counters))
                     reading = await self._load(needed, lookup)
             except UsageError:
                 raise
-            except Exception as error:  # noqa: BLE001  whatever the loader raises
+            except Exception as error:  # whatever the loader raises
+                if needed.is_answered:
+                    raise
                 if limit.expired() and isinstance(error, TimeoutError):
                     counters.soft_timeouts += 1
                 else:
                     failing.swallowed(needed.cache_type, error, policy.fail_safe_throttle)
             else:
-                counters.misses += 1
+                counters.misses += not needed.is_answered
                 return reading
         self._serve_old(1, counters)
         return fallback
@@ -204,6 +209,13 @@ class Serving:
             counters.throttled += 1
         elif has_thread(needed.function):
             self._loads.run_behind(replace(needed, lookup=lookup))
+
+
+def _go_on(limit: asyncio.Timeout, counters: TypeCounters) -> None:
+    """The answer has begun to come: the read is a miss, and its load may take its time."""
+    counters.misses += 1
+    with contextlib.suppress(RuntimeError):  # it was given up at this very moment
+        limit.reschedule(None)
 
 
 def age_of(lookup: Lookup) -> float:

@@ -222,7 +222,8 @@ async def _act(manager: CacheManager, report: CleanupReport, found: _Findings) -
     await _give_ttl(manager, report, found.ttl)
     await _free_leases(manager, report, found.leases)
     for cache_type in found.recipes:
-        await _free_recipes(manager, report, cache_type)
+        with contextlib.suppress(ReplyError):  # a key of another kind is somebody else's
+            await _free_recipes(manager, report, cache_type)
 
 
 async def _unseen(manager: CacheManager, names: list[str]) -> list[str]:
@@ -268,9 +269,14 @@ async def _free_recipes(manager: CacheManager, report: CleanupReport, cache_type
     name, cursor = keys.recipe(cache_type), b"0"
     while True:
         cursor, flat = await link.call("HSCAN", name, cursor, "COUNT", RECIPE_BATCH)
-        fields = [part.decode() for part in flat[::2]]
-        there = await link.calls([("EXISTS", keys.entry(cache_type, key)) for key in fields])
-        gone = [key for key, exists in zip(fields, there, strict=True) if exists == 0 and key not in hot]
+        fields = [bytes(part) for part in flat[::2]]
+        names = [field.decode(errors="replace") for field in fields]
+        there = await link.calls([("EXISTS", keys.entry(cache_type, name)) for name in names])
+        gone = [
+            field
+            for field, name, exists in zip(fields, names, there, strict=True)
+            if exists == 0 and name not in hot
+        ]
         report.freed["recipes"] += len(gone)
         if gone and not report.dry_run:
             await link.call("HDEL", name, *gone)

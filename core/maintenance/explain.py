@@ -23,7 +23,7 @@ RECORDS_COUNT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LogRecord:
     """A record of the log, for people."""
 
     log_id: str
@@ -56,7 +56,7 @@ class Explanation:
     serializer: str | None = None
     compression: str | None = None
     value: object = None
-    killed_by: Record | None = None
+    killed_by: LogRecord | None = None
 
 
 async def explain(manager: CacheManager, cache_type: str, key: str) -> Explanation:
@@ -118,7 +118,7 @@ def _why(answer: Explanation, killer: int) -> str:
     return "born before what is known of the log"
 
 
-async def _find_killer(manager: CacheManager, entry: Entry, cache_type: str, key: str) -> Record | None:
+async def _find_killer(manager: CacheManager, entry: Entry, cache_type: str, key: str) -> LogRecord | None:
     """The first record after an entry's birth that names it."""
     start = format_position(entry.born)
     while True:
@@ -154,7 +154,7 @@ def _names(fields: Sequence[bytes], entry: Entry, cache_type: str, key: str) -> 
     return False
 
 
-def make_record(stream_id: bytes, fields: Sequence[bytes]) -> Record:
+def make_record(stream_id: bytes, fields: Sequence[bytes]) -> LogRecord:
     """A log record for people."""
     scopes: list[str] = []
     notes: dict[str, str] = {}
@@ -165,10 +165,10 @@ def make_record(stream_id: bytes, fields: Sequence[bytes]) -> Record:
         else:
             scopes.append(f"{name.decode(errors='replace')} {text}")
     position = parse_position(stream_id)
-    return Record(stream_id.decode(), position_ms(position) / 1000, scopes, notes)
+    return LogRecord(stream_id.decode(), position_ms(position) / 1000, scopes, notes)
 
 
-async def newest_records(manager: CacheManager, count: int) -> list[Record]:
+async def newest_records(manager: CacheManager, count: int) -> list[LogRecord]:
     """The newest records of the log, youngest first: the audit trail.
 
     Raises:
@@ -181,16 +181,16 @@ async def newest_records(manager: CacheManager, count: int) -> list[Record]:
 async def count_hit(manager: CacheManager, scopes: Sequence[Scope]) -> int:
     """Count the stored entries that an invalidation of the scopes would kill, without doing it.
 
-    Walks all keys of the server: it takes time in proportion to them.
+    Walks all keys of the server: it takes time in proportion to them, and may meet one twice that the server
+    moves meanwhile.
 
     Raises:
         LinkError: The server can't be reached.
     """
     tags = {scope.tag.encode() for scope in scopes if isinstance(scope, Tag)}
-    total, seen = 0, set[int]()
+    total = 0
     async for found in manager.link.scan(manager.keys.all_entries):
-        names = [name for name in dict.fromkeys(found) if hash(name) not in seen]
-        seen.update(map(hash, names))
+        names = list(dict.fromkeys(found))
         rest = [name for name in names if not any(_covers(s, *manager.keys.parse(name)) for s in scopes)]
         total += len(names) - len(rest)
         if tags and rest:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from stoker.core.background import Background
 from stoker.core.errors import LinkError
-from stoker.core.warming.runs import read_hash
+from stoker.core.warming.runs import read_hash, read_list
 
 if TYPE_CHECKING:
     from stoker.core.keys import Keys
@@ -162,8 +162,13 @@ async def processes(manager: CacheManager) -> list[ProcessInfo]:
     Raises:
         LinkError: The server can't be reached.
     """
-    members: list[bytes] = await manager.link.call("ZRANGE", manager.keys.processes, 0, -1)
-    names = [tuple(member.decode().split(":", 1)) for member in members]
+    (members,) = await manager.link.calls([("ZRANGE", manager.keys.processes, 0, -1)])
+    names = [
+        (component, identity)
+        for member in read_list(members)
+        for component, colon, identity in [bytes(member).decode(errors="replace").partition(":")]
+        if colon  # whoever wrote another one, it is no process
+    ]
     commands: list[tuple[str, ...]] = []
     for component, identity in names:
         name = manager.keys.process(component, identity)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from stoker.core.warming.runs import read_hash
+from stoker.core.warming.runs import as_number, read_hash
 
 if TYPE_CHECKING:
     from stoker.core.parts import Parts
@@ -17,6 +19,9 @@ KEPT_SECONDS = 3600
 #: A count that is younger, in seconds, is not made anew.
 YOUNG_SECONDS = 60.0
 
+#: Types that are told, the largest of them.
+MOST_TYPES = 1000
+
 #: A server with more keys is walked by workers alone.
 WALKED_KEYS = 100_000
 
@@ -26,29 +31,31 @@ class Sizes:
     """Entries by type."""
 
     entries: dict[str, int]
+    """Of each type that has some, whoever configures it."""
     at: float
     """Unix time of the count."""
 
+    def of(self, cache_type: str) -> int:
+        """Entries of a type."""
+        return self.entries.get(cache_type, 0)
+
 
 async def measure_sizes(manager: Parts) -> Sizes:
-    """Count the entries of each configured type and store the counts.
+    """Count the entries of each type and store the counts.
 
     Raises:
         LinkError: The server can't be reached.
     """
-    counts = dict.fromkeys(manager.config.types, 0)
+    counts = Counter[str]()
     async for names in manager.link.scan(manager.keys.all_entries):
-        for name in names:
-            cache_type, _ = manager.keys.parse(name)
-            if cache_type in counts:
-                counts[cache_type] += 1
-    sizes = Sizes(counts, time.time())
+        counts.update(manager.keys.parse(name)[0] for name in names)
+    sizes = Sizes(dict(counts), time.time())
     await store_sizes(manager, sizes)
     return sizes
 
 
 async def store_sizes(manager: Parts, sizes: Sizes) -> None:
-    """Store the counts of the configured types; a type without entries has 0. Who only looks stores nothing.
+    """Store the counts of all types: other services may have others. Who only looks stores nothing.
 
     Raises:
         LinkError: The server can't be reached.
@@ -56,14 +63,15 @@ async def store_sizes(manager: Parts, sizes: Sizes) -> None:
     if manager.read_only:
         return
     name = manager.keys.sizes
-    flat = [part for kind in manager.config.types for part in (kind, sizes.entries.get(kind, 0))]
+    largest = sorted(sizes.entries.items(), key=itemgetter(1), reverse=True)[:MOST_TYPES]
+    flat = [part for pair in largest for part in pair]
     await manager.link.calls(
         [("UNLINK", name), ("HSET", name, "", f"{sizes.at:.3f}", *flat), ("EXPIRE", name, KEPT_SECONDS)]
     )
 
 
 async def known_sizes(manager: Parts) -> dict[str, int]:
-    """Return the counts for all types: a young one, or the walk's where the server has not too many keys.
+    """Return the counts of the configured types: young ones, or the walk's of a server with few enough keys.
 
     Raises:
         LinkError: The server can't be reached.
@@ -74,15 +82,18 @@ async def known_sizes(manager: Parts) -> dict[str, int]:
         keys = sum(int(reply) for reply in await manager.link.each("DBSIZE"))
         if keys <= WALKED_KEYS:
             stored = await measure_sizes(manager)
-    return {} if stored is None else stored.entries
+    return {} if stored is None else {name: stored.of(name) for name in manager.config.types}
 
 
 async def stored_sizes(manager: Parts) -> Sizes | None:
-    """Return the counts as last stored, None where there are none.
+    """Return the counts as last stored, None where there are none that can be read.
 
     Raises:
         LinkError: The server can't be reached.
     """
-    fields = read_hash(await manager.link.call("HGETALL", manager.keys.sizes))
-    at = fields.pop("", None)
-    return Sizes({kind: int(count) for kind, count in fields.items()}, float(at)) if at else None
+    (reply,) = await manager.link.calls([("HGETALL", manager.keys.sizes)])
+    fields = read_hash(reply)
+    at = as_number(fields.pop("", ""))
+    counts = {kind: as_number(count) for kind, count in fields.items()}
+    entries = {kind: int(count) for kind, count in counts.items() if count is not None}
+    return None if at is None else Sizes(entries, at)

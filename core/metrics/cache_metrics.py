@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
@@ -110,23 +110,28 @@ class CacheMetrics(Collector):
 class Window:
     """Hits and misses as they stood during the last five minutes."""
 
-    def __init__(self, seconds: float = HEADLINE_WINDOW) -> None:
+    def __init__(self, seconds: float = HEADLINE_WINDOW, clock: Callable[[], float] = boottime) -> None:
         self._seconds = seconds
-        self._notes: deque[tuple[float, dict[str, tuple[int, int]]]] = deque([(boottime(), {})])
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._notes: deque[tuple[float, dict[str, tuple[int, int]]]] = deque([(clock(), {})])
 
     def note(self, types: Mapping[str, TypeCounters]) -> None:
         """Note how they stand; of what is older than the window the newest note is kept."""
-        now = boottime()
-        notes = self._notes
-        if now - notes[-1][0] >= SAMPLE_SECONDS:
-            notes.append((now, {name: (found.hits, found.misses) for name, found in types.items()}))
-        while len(notes) > 1 and notes[1][0] <= now - self._seconds:
-            notes.popleft()
+        self._oldest(types)
+
+    def _oldest(self, types: Mapping[str, TypeCounters]) -> dict[str, tuple[int, int]]:
+        now, notes = self._clock(), self._notes
+        with self._lock:
+            if now - notes[-1][0] >= SAMPLE_SECONDS:
+                notes.append((now, {name: (found.hits, found.misses) for name, found in types.items()}))
+            while len(notes) > 1 and notes[1][0] <= now - self._seconds:
+                notes.popleft()
+            return notes[0][1]
 
     def rates(self, types: Mapping[str, TypeCounters]) -> Metric:
         """The share of hits since the window began; a type without reads since then has no sample."""
-        self.note(types)
-        before = self._notes[0][1]
+        before = self._oldest(types)
         family = GaugeMetricFamily(
             "cache_hit_rate", "Share of hits over five minutes, 0 to 1", labels=("cache_type",)
         )
@@ -147,9 +152,10 @@ def _sizes(managers: list[Parts]) -> Metric:
     """Entries by type: those in one server once, however many managers ask it; those in memory of each."""
     stored: dict[tuple[str, str, str], int] = {}
     for at, manager in enumerate(managers):
-        here = count_types(manager.memory)
+        here: Counter[str] | None = None  # counted where a type is in memory alone
         for name, policy in manager.config.types.items():
             if not policy.in_redis:
+                here = count_types(manager.memory) if here is None else here
                 stored[str(at), "", name] = here[name]
             elif name in manager.known_sizes:
                 place = manager.link.url, manager.keys.prefix, name

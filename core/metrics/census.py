@@ -80,7 +80,7 @@ async def _counted(manager: Parts, cache_type: str | None) -> int | None:
     stored = await sizes.stored_sizes(manager)
     if stored is None:
         return None
-    return sum(stored.entries.values()) if cache_type is None else stored.entries.get(cache_type)
+    return sum(stored.entries.values()) if cache_type is None else stored.of(cache_type)
 
 
 async def _walk(manager: Parts, cache_type: str | None, begin: str) -> tuple[int, bool]:

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from stoker.core.clock import boottime
 from stoker.core.counters import DURATION_BOUNDS, TypeCounters
-from stoker.core.errors import LinkError
+from stoker.core.errors import LinkError, ReplyError
 from stoker.core.maintenance.heartbeat import processes
 from stoker.core.maintenance.sizes import stored_sizes
 from stoker.core.warming.pauses import paused
@@ -31,8 +31,6 @@ from stoker.core.warming.rates import HEADLINE_WINDOW, stored_hit_rates
 from stoker.core.warming.runs import read_list, totals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from stoker.core.manager import CacheManager
     from stoker.core.parts import Parts
 
@@ -124,13 +122,18 @@ def by_type(types: Mapping[str, TypeCounters]) -> Iterator[Metric]:
 
 def of_links(managers: Iterable[Parts]) -> Iterator[Metric]:
     """The connections, and what is known of the logs behind them."""
-    up, timeouts, kept, ages = True, 0, 0, list[float]()
+    ready, timeouts, kept, ages = list[bool](), 0, 0, list[float]()
     for manager in managers:
         link, log = manager.link, manager.log
-        up, timeouts, kept = up and link.ready, timeouts + link.timeouts, kept + len(log.kept)
+        timeouts, kept = timeouts + link.timeouts, kept + len(log.kept)
+        if manager.config.redis.enabled:
+            ready.append(link.ready)
         if log.last_proved > 0:
             ages.append(max(boottime() - log.last_proved, 0.0))
-    yield GaugeMetricFamily("stoker_link_up", "Whether the server answers this process", int(up))
+    up = GaugeMetricFamily("stoker_link_up", "Whether the server answers this process")
+    if ready:  # of caches in memory alone there is nothing to say
+        up.add_metric((), int(all(ready)))
+    yield up
     yield CounterMetricFamily("stoker_link_timeouts", "Times the server owed replies too long", timeouts)
     yield GaugeMetricFamily(
         "stoker_kept_scopes", "Invalidated scopes that the server could not take yet", kept
@@ -193,22 +196,22 @@ async def fleet_metrics(manager: CacheManager, *, group: str = "stoker") -> list
         group: The consumer group of the event stream.
     """
     up = GaugeMetricFamily("stoker_fleet_up", "Whether the fleet's state could be read from the server")
-    parts: list[Callable[[], Awaitable[list[Metric]]]] = [
-        lambda: _rates(manager),
-        lambda: _sizes(manager),
-        lambda: _warming(manager),
-        lambda: _streams(manager, group),
-        lambda: _processes(manager),
-    ]
-    answers = await asyncio.gather(*(part() for part in parts), return_exceptions=True)
+    answers = await asyncio.gather(
+        _rates(manager),
+        _sizes(manager),
+        _warming(manager),
+        _streams(manager, group),
+        _processes(manager),
+        return_exceptions=True,
+    )
     found: list[Metric] = []
     for answer in answers:
-        if isinstance(answer, LinkError):
+        if isinstance(answer, LinkError | ReplyError):
             continue
         if isinstance(answer, BaseException):
             raise answer
         found += answer
-    up.add_metric((), int(not any(isinstance(answer, LinkError) for answer in answers)))
+    up.add_metric((), int(not any(isinstance(answer, BaseException) for answer in answers)))
     return [up, *found]
 
 
@@ -229,9 +232,9 @@ async def _rates(manager: CacheManager) -> list[Metric]:
 async def _sizes(manager: CacheManager) -> list[Metric]:
     family = GaugeMetricFamily("cache_size_keys", "Entries stored, as last counted", labels=("cache_type",))
     sizes = await stored_sizes(manager)
-    for cache_type, count in (sizes.entries if sizes is not None else {}).items():
-        if cache_type in manager.config.types:
-            family.add_metric((cache_type,), count)
+    if sizes is not None:
+        for cache_type in manager.config.types:
+            family.add_metric((cache_type,), sizes.of(cache_type))
     return [family]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
@@ -71,23 +72,26 @@ S = TypeVar("S", KeyMade, Operation, Compression, MemoryUse, Invalidation)
 class Series(Generic[S]):
     """Samples of one kind: the newest, and none older than `retention` seconds when they are looked at."""
 
-    __slots__ = ("_kept", "add", "retention")
+    __slots__ = ("_asking", "_kept", "add", "retention")
 
     def __init__(self, limit: int, retention: float) -> None:
         self._kept: deque[S] = deque(maxlen=limit)
         self.retention = retention
         self.add: Callable[[S], None] = self._kept.append
+        self._asking = threading.Lock()  # scrapes come from other threads
 
     def since(self, now: float) -> list[S]:
         """Forget what is too old; return what is left, the oldest first."""
         oldest = now - self.retention
-        while self._kept and self._kept[0].at < oldest:
-            self._kept.popleft()
-        return list(self._kept)
+        with self._asking:
+            while self._kept and self._kept[0].at < oldest:
+                self._kept.popleft()
+            return list(self._kept)
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept.clear()
+        with self._asking:
+            self._kept.clear()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -96,28 +100,35 @@ class Series(Generic[S]):
 class HourlyCount:
     """Counts what happens, by the minute, for an hour: exact however much it is, in bounded memory."""
 
-    __slots__ = ("_minutes",)
+    __slots__ = ("_lock", "_minutes")
 
     def __init__(self) -> None:
         self._minutes: deque[list[int]] = deque()
         """The number of a minute, and how often it happened then."""
+        self._lock = threading.Lock()  # scrapes come from other threads
 
     def add(self, now: float) -> None:
         """It happened."""
         minute = int(now // 60)
-        if self._minutes and self._minutes[-1][0] >= minute:
-            self._minutes[-1][1] += 1
-        else:
-            self._minutes.append([minute, 1])
-            self.within_an_hour(now)
+        with self._lock:
+            if self._minutes and self._minutes[-1][0] >= minute:
+                self._minutes[-1][1] += 1
+            else:
+                self._minutes.append([minute, 1])
+                self._forget(now)
 
     def within_an_hour(self, now: float) -> int:
         """Forget what is older; return how often it happened within an hour, to the minute."""
+        with self._lock:
+            self._forget(now)
+            return sum(count for _, count in self._minutes)
+
+    def _forget(self, now: float) -> None:
         oldest = int(now // 60) - MINUTES
         while self._minutes and self._minutes[0][0] < oldest:
             self._minutes.popleft()
-        return sum(count for _, count in self._minutes)
 
     def clear(self) -> None:
         """Forget all."""
-        self._minutes.clear()
+        with self._lock:
+            self._minutes.clear()

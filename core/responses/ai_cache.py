@@ -6,13 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 
+from stoker.core.aliases import ResultAliases
 from stoker.core.errors import UsageError
 from stoker.core.keys import MAX_KEY_LENGTH, check_text
 from stoker.core.loading.loaders import Loader
 from stoker.core.loading.loads import Load
 from stoker.core.log.fleet_log import Receipt
 from stoker.core.log.scopes import Tag
-from stoker.core.metrics.stats import CacheStats
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.responses.monitored import MonitoredCache
 from stoker.core.responses.text_keys import HASH_THRESHOLD, check_operation, text_key
@@ -35,7 +35,7 @@ OPERATION_TTLS: Mapping[str, float] = {
 TEXT_SIZE_TIERS: Mapping[str, int] = {"small": 500, "medium": 5000, "large": 50_000}
 
 
-class AIResponseCache(MonitoredCache):
+class AIResponseCache(ResultAliases, MonitoredCache):
     """What operations make of texts: in Redis, with this process's memory in front.
 
     ```python
@@ -233,10 +233,6 @@ class AIResponseCache(MonitoredCache):
         return f"{self.cache_type}:{where}operation:{operation}"
 
     # -- figures ----------------------------------------------------------------------------------
-
-    async def get_cache_stats(self) -> CacheStats:
-        """Return hits, misses, entries and memory; see `CacheManager.get_stats`."""
-        return await self.get_stats()
 
     def get_cache_hit_ratio(self) -> float:
         """Return the share of reads that were hits, 0 to 1, since the monitor began."""

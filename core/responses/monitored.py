@@ -150,11 +150,16 @@ class MonitoredCache(MultiLayerCache):
             loaded.update(names)
             return await load_many(names)
 
+        read = bool(wanted)
         try:
             with self._watching_compression():
                 return await super().get_or_load_many(wanted, load, tags=tags, ttl=ttl)
+        except BaseException:
+            read = bool(loaded)  # else it was refused, or nobody knows how far it came
+            raise
         finally:
-            self.performance_monitor.record_reads(len(wanted) - len(loaded), len(loaded))
+            if read:
+                self.performance_monitor.record_reads(len(wanted) - len(loaded), len(loaded))
 
     # -- writes -----------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 A request is what it says: equal fields give equal keys, be they of a `GenerationRequest`, of a dataclass, a
 pydantic model or a Struct of the caller's, or of a dict. Every field counts that is not declared ignored. A
 `temperature` of `1` is one of `1.0`; `temperature`, `top_p`, `max_tokens` and `model` that are `None` are not
-there, nor is `extra`. Of all other fields `None` is a value, and `1`, `1.0`, `True` and `"1"` differ.
+there, nor is `extra`. Of all other fields `None` is a value, and `1`, `1.0`, `True` and `"1"` differ. As in
+JSON, lists, tuples and sets are the same, and dates, UUIDs and decimals are their texts.
 """
 
 from __future__ import annotations

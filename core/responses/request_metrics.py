@@ -7,10 +7,11 @@ many, and end by their TTL. Without a server the process keeps its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -161,25 +162,26 @@ class RequestMetrics:
         source = self._read(period) if self._manager.config.redis.enabled else self._read_local(period)
         read, error = 0, None
         try:
-            async for at, stored in source:
-                read += 1
-                if stored.until > now:
-                    found.setdefault((stored.request_id, stored.provider), _metric(at, stored))
-                if read >= MAX_READ:
-                    period.truncated = True
-                    break
+            async with contextlib.aclosing(source):
+                async for at, stored in source:
+                    read += 1
+                    if stored.until > now:
+                        found.setdefault((stored.request_id, stored.provider), _metric(at, stored))
+                    if read >= MAX_READ:
+                        period.truncated = True
+                        break
         except (LinkError, ReplyError) as trouble:
             error = str(trouble)
         return MetricsOfPeriod(list(found.values()), hours=hours, truncated=period.truncated, error=error)
 
-    async def _read_local(self, period: _Period) -> AsyncIterator[tuple[float, _Stored]]:
+    async def _read_local(self, period: _Period) -> AsyncGenerator[tuple[float, _Stored]]:
         kept = self._local
         period.truncated = len(kept) == kept.maxlen and kept[0][0] >= period.since
         for at, stored in reversed(kept):
             if at >= period.since:
                 yield at, stored
 
-    async def _read(self, period: _Period) -> AsyncIterator[tuple[float, _Stored]]:
+    async def _read(self, period: _Period) -> AsyncGenerator[tuple[float, _Stored]]:
         """Yield the records of a period, newest first; note whether a bucket has dropped some of it.
 
         Raises:

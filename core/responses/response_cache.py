@@ -109,7 +109,8 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         self.cache_type = str(cache_type)
         self._view = self.manager.cache(cache_type, namespace=namespace)
         self._policy = self.manager.policy(cache_type)
-        self._ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        self._ignore: Iterable[str] = ignore if isinstance(ignore, str) else tuple(ignore)
+        self.key({"messages": []})  # which refuses names that are none
         self._response_classes = _classes_of(response_type)
         self._stored_type: Any = Stored[response_type, chunk_type]
         check_decodable(self._stored_type)
@@ -117,7 +118,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         self._assemble = assemble or (join_texts if joins else _cannot_assemble)
         self._split = split or whole_content
         self._load = self._make_load()
-        self._streaming = Streaming(self.manager, self.cache_type, self._stored_type)
+        self._streaming = Streaming(self.manager, self.cache_type, self._stored_type, chunk_type)
         self.metrics = RequestMetrics(self.manager)
 
     # -- life -------------------------------------------------------------------------------------
@@ -331,12 +332,11 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         """
         beginning = self._view.key("")
         await self.manager.log.catch_up()
-        gone = self.manager.memory.remove_dead(self.cache_type, beginning) if self._policy.in_memory else 0
-        if not self._policy.in_redis:
-            return gone
-        with contextlib.suppress(LinkError, ReplyError):
-            return await unlink_dead(self.manager, self.cache_type, beginning)
-        return 0
+        here = self.manager.memory.remove_dead(self.cache_type, beginning) if self._policy.in_memory else 0
+        if self._policy.in_redis:  # what memory held are copies
+            with contextlib.suppress(LinkError, ReplyError):
+                return await unlink_dead(self.manager, self.cache_type, beginning)
+        return here
 
     # -- figures ----------------------------------------------------------------------------------
 

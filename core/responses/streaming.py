@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,13 +14,18 @@ from typing import Any, TypeAlias
 import msgspec
 
 from stoker.core.counters import TypeCounters
+from stoker.core.entries.codec import UnstorableError, as_read
 from stoker.core.entries.entry import encode_tags
-from stoker.core.errors import UsageError
-from stoker.core.loading.loads import Load, flight_here
+from stoker.core.errors import EntryError, UsageError
+from stoker.core.loading.flights import Flight
+from stoker.core.loading.loads import Load, load_of
+from stoker.core.loading.serving import Reading
 from stoker.core.manager import CacheManager
 from stoker.core.responses.models import ResponseMetadata
 from stoker.core.responses.stored import Stored
-from stoker.core.responses.streams import Reader, Stream, StreamTooLargeError, close_source
+from stoker.core.responses.streams import Reader, Stream, StreamTooLargeError, close_source, own_copy
+
+logger = logging.getLogger(__name__)
 
 #: A reader that is told so often that what it waited for is too large asks the model for itself.
 MAX_READINGS = 5
@@ -47,13 +53,17 @@ class Streaming:
     Args:
         manager: The cache.
         cache_type: The type that answers are stored under.
-        stored_type: What they are stored as.
+        stored_type: What they are stored as,
+        chunk_type: and their chunks.
     """
 
-    def __init__(self, manager: CacheManager, cache_type: str, stored_type: Any) -> None:
+    def __init__(self, manager: CacheManager, cache_type: str, stored_type: Any, chunk_type: Any) -> None:
         self._manager = manager
         self._cache_type = cache_type
         self._policy = manager.policy(cache_type)
+        self._chunk_type = chunk_type
+        self._chunks_type: Any = list[chunk_type]
+        self._told_unreadable = False
         self._live: dict[str, Stream[Any]] = {}
         self._waiting: dict[str, dict[Stream[Any], asyncio.Future[_Place]]] = {}
         """By key and their own streams, which may never begin: those who would follow another one."""
@@ -63,7 +73,13 @@ class Streaming:
         async def load(
             request: Any, generate: Callable[[Any], Any], metadata: ResponseMetadata, stream: Stream[Any]
         ) -> Any:
-            chunks = await self._run(stream, await _source(generate, request))
+            under_way = load_of(load)
+            if under_way is None:
+                raise UsageError("a stream is loaded by its cache, not called")
+            flight, own = under_way
+            stream.flight, stream.behind = flight, own.behind
+            chunks = await self._run(stream, flight, await _source(generate, request))
+            flight.storable = self._is_readable(chunks)
             return Stored[Any, Any](
                 msgspec.structs.replace(metadata, cached_at=datetime.now(UTC)), chunks=chunks
             )
@@ -71,9 +87,8 @@ class Streaming:
         load.__annotations__["return"] = stored_type
         return load
 
-    async def _run(self, stream: Stream[Any], source: AsyncIterator[Any]) -> list[Any]:
-        stream.flight = flight = flight_here()
-        key = flight.key if flight is not None else ""
+    async def _run(self, stream: Stream[Any], flight: Flight, source: AsyncIterator[Any]) -> list[Any]:
+        key = flight.key
         self._live[key] = stream
         for own, begins in self._waiting.get(key, {}).items():
             if own is not stream and not begins.done():
@@ -86,6 +101,31 @@ class Streaming:
         if chunks is None:
             raise StreamTooLargeError(f"a stream of over {self._policy.max_entry} bytes is not stored")
         return chunks
+
+    def _is_readable(self, chunks: list[Any]) -> bool:
+        """Whether chunks are of the type that they would be read as; where not, that is counted and told."""
+        try:
+            as_read(chunks, self._chunks_type)
+        except UnstorableError:
+            return True  # who stores them says why they can't be stored
+        except EntryError:
+            self._manager.counters.of(self._cache_type).unstorable += 1
+            if not self._told_unreadable:
+                self._told_unreadable = True
+                self._tell_unreadable(chunks)
+            return False
+        return True
+
+    def _tell_unreadable(self, chunks: list[Any]) -> None:
+        kinds = ", ".join(sorted({type(chunk).__qualname__ for chunk in chunks})[:3])
+        logger.warning(
+            "action=stream_unstorable cache_type=%s reason=its chunks (%s) can't be read as %r: make the "
+            "ResponseCache with chunk_type=…",
+            self._cache_type,
+            kinds,
+            self._chunk_type,
+            extra={"action": "stream_unstorable"},
+        )
 
     async def read(
         self, needed: Load, tags: Sequence[str], chunks_of: Callable[[Any], Iterable[Any]]
@@ -104,8 +144,8 @@ class Streaming:
         self._manager.access.append((self._cache_type, needed.key, None))
         uncounted: TypeCounters | None = None
         for _ in range(MAX_READINGS):
-            live = self._live.get(needed.key)
-            if live is not None and await self._may_follow(live, needed.key, encoded) and live.is_whole:
+            live = await self._find_live(needed.key, encoded)
+            if live is not None and live.first.done():
                 if uncounted is None:
                     counters.misses += 1
                     counters.loads_joined += 1
@@ -116,7 +156,7 @@ class Streaming:
                 return
             again = False
             try:
-                asking = self._ask(needed, encoded, uncounted or counters, chunks_of)
+                asking = self._ask(needed, encoded, uncounted or counters, chunks_of, live)
                 async with contextlib.aclosing(asking) as chunks:
                     async for chunk in chunks:
                         yield chunk
@@ -136,24 +176,30 @@ class Streaming:
         tags: tuple[bytes, ...],
         counters: TypeCounters,
         chunks_of: Callable[[Any], Iterable[Any]],
+        live: Stream[Any] | None,
     ) -> AsyncGenerator[Any]:
         """Yield what is stored, or what the stream gives that begins, for this reader or for another.
+
+        While no stream has given anything, what is stored may still be the answer: within `soft_timeout`.
 
         Raises:
             _AskAgainError: Nothing was given: another's stream was too large to be had, or is of no use here.
             Exception: Whatever the source raises.
         """
         stream = Stream[Any](self._policy.max_entry)
-        own = replace(needed, args=(*needed.args, stream))
+        answered = asyncio.get_running_loop().create_future()
+        own = replace(needed, args=(*needed.args, stream), answered=answered)
         reading = asyncio.create_task(self._manager.serving.read(own, self._policy, counters))
         reading.add_done_callback(_look_at_its_error)
         try:
-            with self._told_of_others(needed.key, stream) as another, stream.joined() as reader:
+            with self._told_of_others(needed.key, stream, live) as another, stream.joined() as reader:
                 found = await self._choose((stream, reader), reading, another, needed.key, tags)
                 if found is not None:
                     with contextlib.suppress(_NothingGivenError):
                         async with contextlib.aclosing(_pass_on(*found)) as chunks:
                             async for chunk in chunks:
+                                if not (answered.done() or reading.done()):
+                                    answered.set_result(None)
                                 yield chunk
                         await asyncio.wait([reading])  # it is stored, if it could be
                         return
@@ -167,7 +213,7 @@ class Streaming:
         finally:
             reading.cancel()  # the load itself goes on
         for chunk in chunks_of(stored):
-            yield chunk
+            yield own_copy(chunk)  # others may have waited for the same
 
     async def _choose(
         self,
@@ -180,17 +226,31 @@ class Streaming:
         """Wait for what comes first; return the stream to read, and None where it is none."""
         waiting: set[asyncio.Future[Any]] = {reading, own[0].begun, another}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        place: _Place | None = None
         if own[0].begun.done():
-            return own
-        if reading.done() or not another.done():
+            place = own
+        elif another.done() and not reading.done():
+            place = another.result() if await self._may_follow(another.result()[0], key, tags) else None
+        if place is None:
             return None
-        other = another.result()
-        return other if await self._may_follow(other[0], key, tags) else None
+        await asyncio.wait({reading, place[0].first}, return_when=asyncio.FIRST_COMPLETED)
+        return None if _is_from_store(reading) else place
+
+    async def _find_live(self, key: str, tags: tuple[bytes, ...]) -> Stream[Any] | None:
+        """A stream under way that may be followed, unless something stored is served meanwhile."""
+        live = self._live.get(key)
+        if live is None or live.behind or not await self._may_follow(live, key, tags):
+            return None
+        return live if live.is_whole else None
 
     @contextlib.contextmanager
-    def _told_of_others(self, key: str, own: Stream[Any]) -> Generator[asyncio.Future[_Place]]:
+    def _told_of_others(
+        self, key: str, own: Stream[Any], live: Stream[Any] | None
+    ) -> Generator[asyncio.Future[_Place]]:
         """Give what is done once another stream of a key begins in this process, and a place in it."""
         begins = asyncio.get_running_loop().create_future()
+        if live is not None:
+            begins.set_result((live, live.join()))
         waiting = self._waiting.setdefault(key, {})
         waiting[own] = begins
         try:
@@ -254,6 +314,11 @@ async def _source(generate: Callable[[Any], Any], request: Any) -> AsyncIterator
     if not hasattr(source, "__aiter__"):
         raise UsageError(f"a stream is an async iterator of chunks, not a {type(source).__qualname__}")
     return aiter(source)
+
+
+def _is_from_store(reading: asyncio.Task[Reading[Any]]) -> bool:
+    """Whether a read was answered with what was stored before."""
+    return reading.done() and reading.exception() is None and reading.result().outcome != "miss"
 
 
 def _look_at_its_error(reading: asyncio.Task[Any]) -> None:

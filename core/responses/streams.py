@@ -59,10 +59,15 @@ class Stream(Generic[C]):
         self._moved: asyncio.Future[None] | None = None
         self.flight: Flight | None = None
         """The load that it is part of, once its source is asked."""
+        self.behind = False
+        """Whether that load is behind an answer: something stored is served meanwhile."""
         self.error: Exception | None = None
         """Why it broke off, if it did."""
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[None] = loop.create_future()
         """Done once its source is read."""
+        self.first: asyncio.Future[None] = loop.create_future()
+        """Done once there is a chunk, or it has ended without one."""
 
     @property
     def is_whole(self) -> bool:
@@ -131,7 +136,7 @@ class Stream(Generic[C]):
                 reader.at += 1
                 if not self.is_whole:
                     self._move()
-                yield _own(chunk)
+                yield own_copy(chunk)
             if reader.let_go:
                 raise StreamTooLargeError(
                     f"a stream of over {self._max_bytes} bytes went on without a reader that took nothing "
@@ -173,6 +178,8 @@ class Stream(Generic[C]):
         await asyncio.shield(self._moved)
 
     def _move(self) -> None:
+        if (self._chunks or self._ended) and not self.first.done():
+            self.first.set_result(None)
         if self._moved is not None and not self._moved.done():
             self._moved.set_result(None)
 
@@ -188,7 +195,7 @@ async def close_source(source: Any) -> None:
         logger.debug("action=stream_not_closed reason=%r", error, extra={"action": "stream_not_closed"})
 
 
-def _own(chunk: Any) -> Any:
+def own_copy(chunk: Any) -> Any:
     """A chunk that its reader may change: others get theirs as it came."""
     if type(chunk) in _UNCHANGING:
         return chunk

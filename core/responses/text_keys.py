@@ -42,7 +42,8 @@ def text_key(
     Args:
         text: The text.
         operation: Its name: letters, digits, `_`, `.` and `-`.
-        options: A dict, a dataclass, a Struct or a model; `None` is as good as none of them.
+        options: A dict, a dataclass, a Struct or a model; `None` is as good as none of them. As in JSON,
+            lists, tuples and sets are the same, and dates, UUIDs and decimals are their texts.
         question: What is asked about the text; `None` and an empty one differ.
         threshold: Longer texts are hashed, in characters,
         room: and so are those with which the key would be longer than this.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from abc import ABC, abstractmethod
 
 from stoker.core.background import Background
 from stoker.core.errors import LinkError
+
+logger = logging.getLogger(__name__)
 
 
 class Flushing(ABC):
@@ -20,9 +22,14 @@ class Flushing(ABC):
 
     async def stop(self) -> None:
         """Stop, after a last flush if the server answers."""
-        if await self._background.stop():
-            with contextlib.suppress(LinkError):
-                await self.flush()
+        if not await self._background.stop():
+            return
+        try:
+            await self.flush()
+        except LinkError:
+            return  # what was counted last is lost with this process
+        except Exception:  # whatever it is, the cache closes
+            logger.exception("action=flush_failed", extra={"action": "flush_failed"})
 
     @abstractmethod
     async def flush(self) -> None:

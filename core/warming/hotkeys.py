@@ -8,6 +8,7 @@ fit in one flush waits for the next. A ranking is the decayed union of the bucke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.recipe import Recipe
 from stoker.core.warming.buckets import Buckets, Heat, decayed_rates
 from stoker.core.warming.flushing import Flushing
+from stoker.core.warming.runs import read_list
 from stoker.core.warming.sketch import Sketch
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ class HotKey:
 class _Sent:
     """A recipe as it was last sent."""
 
-    recipe: Recipe
+    packed: bytes | None
+    """None where it can't be stored."""
     at: float
     """Monotonic seconds."""
 
@@ -114,8 +117,11 @@ class HotKeys(Flushing):
             for cache_type, sketch in list(self._sketches.items()):
                 try:
                     await self._flush_type(cache_type, sketch)
-                except ReplyError as error:
-                    # One type's key may be unusable (another kind, a full server): the others still count.
+                except LinkError:
+                    raise
+                except Exception as error:  # noqa: BLE001
+                    # One type's key may be unusable (another kind, a full server), or what was noted of it
+                    # odd: the others still count.
                     self.flush_failures += 1
                     self._tell_refused(cache_type, error)
                 else:
@@ -126,12 +132,19 @@ class HotKeys(Flushing):
         """This process's own counts of a type, None before its first access."""
         return self._sketches.get(cache_type)
 
-    def _tell_refused(self, cache_type: str, error: ReplyError) -> None:
+    def _tell_refused(self, cache_type: str, error: Exception) -> None:
         """Log the first refusal, not each that follows."""
         if cache_type not in self._refused:
             self._refused.add(cache_type)
             extra = {"action": "hotkeys_refused"}
-            logger.warning("action=hotkeys_refused cache_type=%s reason=%s", cache_type, error, extra=extra)
+            fault = None if isinstance(error, ReplyError) else error
+            logger.warning(
+                "action=hotkeys_refused cache_type=%s reason=%s",
+                cache_type,
+                error,
+                exc_info=fault,
+                extra=extra,
+            )
 
     async def _run(self) -> None:
         flush_at = time.monotonic() + self._flush_every
@@ -163,7 +176,7 @@ class HotKeys(Flushing):
                 of_type = counts[cache_type] = {}
                 recipes[cache_type] = {}
             of_type[key] = of_type.get(key, 0.0) + 1.0
-            if recipe is not None:
+            if recipe is not None and known[cache_type].warm.mode != "none":
                 recipes[cache_type][key] = recipe
         for cache_type, weights in counts.items():
             if cache_type not in self._sketches:
@@ -206,13 +219,15 @@ class HotKeys(Flushing):
         sent: dict[tuple[str, str], _Sent] = {}
         for key in keys:
             recipe = sketch.note(key)
-            last = self._sent.get((cache_type, key))
-            if recipe is None or sketch.count(key) < floor or (last is not None and last.recipe == recipe):
+            if recipe is None or sketch.count(key) < floor:
                 continue
-            packed = _pack(recipe)
+            # Their stored form is compared: what `==` does is the arguments' own affair.
+            packed, last = _pack(recipe), self._sent.get((cache_type, key))
+            if last is not None and last.packed == packed:
+                continue
             if packed is not None:
                 fields += (key, packed)
-            sent[cache_type, key] = _Sent(recipe, now)
+            sent[cache_type, key] = _Sent(packed, now)
         self._sent |= sent
         if not fields:
             return
@@ -229,7 +244,7 @@ class HotKeys(Flushing):
         name = self._manager.keys.recipe(cache_type)
         hot = {heat.key for heat in await hottest_keys(self._manager, cache_type, policy.warm.keys)}
         fields: list[bytes] = await self._manager.link.call("HKEYS", name)
-        cold = [field for field in fields if field.decode() not in hot]
+        cold = [field for field in fields if field.decode(errors="replace") not in hot]
         for at in range(0, len(cold), 500):
             await self._manager.link.call("HDEL", name, *cold[at : at + 500])
 
@@ -258,13 +273,21 @@ async def hottest_keys(manager: Parts, cache_type: str, limit: int) -> list[Heat
     last = min(max(2 * limit, 100), BUCKET_MEMBERS) - 1
     counts: dict[int, dict[str, float]] = {}
     for start in buckets.starts(now):
-        found: list[bytes] = await manager.link.call(
-            "ZREVRANGE", manager.keys.hot(cache_type, start), 0, last, "WITHSCORES"
+        (reply,) = await manager.link.calls(
+            [("ZREVRANGE", manager.keys.hot(cache_type, start), 0, last, "WITHSCORES")]
         )
-        if found:
-            names = [name.decode() for name in found[::2]]
-            counts[start] = dict(zip(names, map(float, found[1::2]), strict=True))
+        if found := _read_counts(reply):
+            counts[start] = found
     return decayed_rates(buckets, counts, now, limit)
+
+
+def _read_counts(reply: Any) -> dict[str, float]:
+    """Return the counts of a bucket; of one that is none, and of what is no key, nothing."""
+    found, counts = read_list(reply), dict[str, float]()
+    for name, count in zip(found[::2], found[1::2], strict=True):
+        with contextlib.suppress(UnicodeDecodeError):
+            counts[bytes(name).decode()] = float(count)
+    return counts
 
 
 async def ranking(manager: CacheManager, cache_type: str, limit: int) -> list[HotKey]:
@@ -278,7 +301,8 @@ async def ranking(manager: CacheManager, cache_type: str, limit: int) -> list[Ho
     name, found = manager.keys.recipe(cache_type), list[HotKey]()
     for at in range(0, len(hot), 500):
         part = hot[at : at + 500]
-        packed: list[Any] = await manager.link.call("HMGET", name, *(heat.key for heat in part))
+        (reply,) = await manager.link.calls([("HMGET", name, *(heat.key for heat in part))])
+        packed = read_list(reply) or [None] * len(part)
         found += [
             HotKey(heat.key, heat.rate, _unpack(data), heat) for heat, data in zip(part, packed, strict=True)
         ]

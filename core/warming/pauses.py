@@ -38,7 +38,8 @@ async def paused(manager: CacheManager) -> dict[str, str]:
     Raises:
         LinkError: The server can't be reached.
     """
-    return read_hash(await manager.link.call("HGETALL", manager.keys.paused))
+    (reply,) = await manager.link.calls([("HGETALL", manager.keys.paused)])
+    return read_hash(reply)
 
 
 async def is_paused(manager: CacheManager, cache_type: str) -> bool:

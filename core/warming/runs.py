@@ -7,6 +7,7 @@ list is removed with it.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -131,7 +132,7 @@ async def record_run(
             ("LTRIM", keys.runs(job), 0, KEPT_RUNS - 1),
         ]
     )
-    fallen = [bytes(old).decode() for old in read_list(replies[4])]
+    fallen = [bytes(old).decode(errors="replace") for old in read_list(replies[4])]
     if fallen:
         await link.call("UNLINK", *(keys.run(job, old) for old in fallen))
 
@@ -142,8 +143,8 @@ async def recent_runs(manager: CacheManager, job: str, limit: int = 20) -> list[
     Raises:
         LinkError: The server can't be reached.
     """
-    ids: list[bytes] = await manager.link.call("LRANGE", manager.keys.runs(job), 0, limit - 1)
-    names = [run_id.decode() for run_id in ids]
+    (ids,) = await manager.link.calls([("LRANGE", manager.keys.runs(job), 0, limit - 1)])
+    names = [bytes(run_id).decode(errors="replace") for run_id in read_list(ids)]
     replies = await manager.link.calls([("HGETALL", manager.keys.run(job, name)) for name in names])
     found = [RunRecord(job, name, read_hash(reply)) for name, reply in zip(names, replies, strict=True)]
     return [record for record in found if record.fields]
@@ -167,14 +168,24 @@ async def totals(manager: CacheManager, job: str) -> dict[str, int]:
     Raises:
         LinkError: The server can't be reached.
     """
-    reply = await manager.link.call("HGETALL", manager.keys.run_totals(job))
-    return {field: int(value) for field, value in read_hash(reply).items()}
+    (reply,) = await manager.link.calls([("HGETALL", manager.keys.run_totals(job))])
+    amounts = {field: as_number(value) for field, value in read_hash(reply).items()}
+    return {field: int(amount) for field, amount in amounts.items() if amount is not None}
 
 
 def read_list(reply: Any) -> list[Any]:
     """Return an array reply; an error reply or none is empty."""
     found: list[Any] = [] if reply is None or isinstance(reply, ReplyError) else reply
     return found
+
+
+def as_number(text: str) -> float | None:
+    """Return the finite number that a stored text is; None where it is none."""
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def read_hash(reply: Any) -> dict[str, str]:

@@ -14,6 +14,9 @@ MAX_ATTEMPTS = 5
 #: Ids that are tried for a session. Two are never the same; a set that fails twice fails for another reason.
 MAX_IDS = 2
 
+#: Times that a change is tried anew, where another one came first.
+MAX_CHANGES = 3
+
 
 @dataclass
 class Session:
@@ -62,12 +65,18 @@ class Sessions:
         return session
 
     async def put_into_cart(self, name: str, product: str) -> bool:
-        """Change a session; say whether it was there."""
-        session = await self.find(name)
-        if session is None:
-            return False
-        session.cart.append(product)
-        return await self._cache.set("session", name, session, tags=[f"user:{session.user}"])
+        """Change a session; say whether it was there, and could be."""
+        for _ in range(MAX_CHANGES):
+            # The token is taken before the session is read: one that ends meanwhile is not brought back.
+            token = await self._cache.fill("session", name)
+            session = await self.find(name)
+            if session is None:
+                return False
+            session.cart.append(product)
+            tags = [f"user:{session.user}"]
+            if await self._cache.set("session", name, session, tags=tags, token=token):
+                return True
+        return False
 
     async def sign_out(self, name: str) -> None:
         """End one session."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from stoker.core import AIResponseCache, CachePerformanceMonitor
+from stoker.core import AIResponseCache, CachePerformanceMonitor, UsageError
 from tests.integration.test_ai_cache import make
 from tests.servers import RedisServer, free_port
+from tests.waiting import eventually
 
 TEXT = "Long document to analyze..."
 
@@ -134,7 +135,27 @@ async def test_many_who_ask_at_once_are_counted_each(redis_server: RedisServer, 
         return "answer"
 
     async with make(redis_server, prefix) as cache:
+        counters = cache.manager.counters.of(cache.cache_type)
         asked = [asyncio.create_task(cache.get_or_generate(TEXT, "qa", {}, generate)) for _ in range(5)]
+        await eventually(lambda: counters.misses == 5, "all wait for one call")
         gate.set()
-        await asyncio.gather(*asked)
-        assert sum(reads(cache)) == 5
+        assert await asyncio.gather(*asked) == ["answer"] * 5
+        assert (reads(cache), counters.loads) == ((0, 5), 1)
+
+
+async def test_a_read_that_was_refused_is_no_read(redis_server: RedisServer, prefix: str) -> None:
+    async def load(keys: list[str]) -> dict[str, int]:
+        return dict.fromkeys(keys, 1)
+
+    async def fail(_keys: list[str]) -> dict[str, int]:
+        raise RuntimeError("the source is away")
+
+    async with make(redis_server, prefix) as cache:
+        with pytest.raises(UsageError):
+            await cache.get_or_load_many(["a", "b"], load, ttl=-1)
+        with pytest.raises(UsageError):
+            await cache.get_or_load_many(["", "b"], load)
+        assert reads(cache) == (0, 0)
+        with pytest.raises(RuntimeError):
+            await cache.get_or_load_many(["a", "b"], fail)
+        assert reads(cache) == (0, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
 from stoker.core import CacheConfig, CacheManager, CacheMetrics, CacheType, UsageError
-from stoker.core.clock import boottime
 from stoker.core.counters import TypeCounters
 from stoker.core.metrics.cache_metrics import Window
 from stoker.core.metrics.collectors import ProcessCollector
@@ -44,13 +44,21 @@ async def test_what_a_manager_did_appears_by_cache_type_in_the_given_registry(
         durations = {"cache_type": "llm_response", "tier": "redis", "operation": "set"}
         assert value(registry, "cache_operation_duration_seconds_count", **durations) == 1
         assert value(registry, "stoker_link_up") == 1
-        assert cache._noting is not None
-        redis_server.client().delete(cache.keys.sizes)  # as a minute later
-        await cache._noting.note()
-        assert value(registry, "cache_size_keys", cache_type="llm_response") == 1
-        assert value(registry, "cache_size_keys", cache_type="session") == 0
         # All that it shows can be scraped, in one series for each type.
         assert generate_latest(registry).decode().count("\ncache_hits_total{") == 1
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes are looked up a hundred times a second."""
+    monkeypatch.setattr("stoker.core.metrics.noting.EVERY_SECONDS", 0.01)
+
+
+async def shows_sizes(registry: CollectorRegistry, **wanted: float | None) -> None:
+    def shown() -> dict[str, float | None]:
+        return {name: value(registry, "cache_size_keys", cache_type=name) for name in wanted}
+
+    await eventually(lambda: shown() == wanted, f"sizes are {wanted}")
 
 
 async def test_sizes_are_looked_up_without_being_asked_for(redis_server: RedisServer, prefix: str) -> None:
@@ -59,28 +67,55 @@ async def test_sizes_are_looked_up_without_being_asked_for(redis_server: RedisSe
     async with CacheManager(config, recording=False) as before:
         await before.set("session", "s", 1)
     async with CacheManager(config, metrics=CacheMetrics(registry)):
-        await eventually(lambda: value(registry, "cache_size_keys", cache_type="session") == 1, "a size")
+        await shows_sizes(registry, session=1, llm_response=0)
 
 
+@pytest.mark.usefixtures("often")
 async def test_processes_share_a_young_count_and_only_workers_walk_large_servers(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    registry, client = CollectorRegistry(), redis_server.client()
+    config = make_config(redis_server, prefix)
+    async with CacheManager(config, metrics=CacheMetrics(registry), recording=False) as cache:
+        await shows_sizes(registry, session=0)
+        client.hset(cache.keys.sizes, mapping={"": time.time(), "session": 5})
+        await shows_sizes(registry, session=5)  # somebody counted a moment ago
+        monkeypatch.setattr("stoker.core.maintenance.sizes.WALKED_KEYS", 0)
+        client.hset(cache.keys.sizes, mapping={"": "1.0", "session": 7})
+        await shows_sizes(registry, session=7)
+        client.unlink(cache.keys.sizes)
+        await shows_sizes(registry, session=None)
+        monkeypatch.undo()
+        await shows_sizes(registry, session=0)
+    client.close()
+
+
+async def test_services_with_types_of_their_own_on_one_prefix_each_see_their_sizes(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    page, user = CollectorRegistry(), CollectorRegistry()
+    pages, users = make_config(redis_server, prefix, page={}), make_config(redis_server, prefix, user={})
+    async with CacheManager(pages, recording=False) as one, CacheManager(users, recording=False) as two:
+        await one.set("page", "1", 1)
+        await two.set_many("user", {"1": 1, "2": 2})
+    async with CacheManager(pages, metrics=CacheMetrics(page)):
+        await shows_sizes(page, page=1, user=None)
+        async with CacheManager(users, metrics=CacheMetrics(user)):  # that count is young
+            await shows_sizes(user, page=None, user=2, session=0)
+
+
+async def test_a_cache_in_memory_alone_has_no_link_that_could_be_down(
+    redis_server: RedisServer, prefix: str
+) -> None:
     registry = CollectorRegistry()
-    cache = CacheManager(make_config(redis_server, prefix), metrics=CacheMetrics(registry), recording=False)
-    assert cache._noting is not None
-    await cache.link.connect()
-    await cache._noting.note()
-    await cache.set("session", "s", 1)
-    await cache._noting.note()  # somebody counted a moment ago
-    assert value(registry, "cache_size_keys", cache_type="session") == 0
-    monkeypatch.setattr("stoker.core.maintenance.sizes.WALKED_KEYS", 0)
-    redis_server.client().hset(cache.keys.sizes, mapping={"": "1.0", "session": 7})
-    await cache._noting.note()
-    assert value(registry, "cache_size_keys", cache_type="session") == 7
-    redis_server.client().unlink(cache.keys.sizes)
-    await cache._noting.note()
-    assert value(registry, "cache_size_keys", cache_type="session") is None
-    await cache.close()
+    metrics = CacheMetrics(registry)
+    async with CacheManager(ALONE, metrics=metrics):
+        assert value(registry, "stoker_link_up") is None
+        async with CacheManager(make_config(redis_server, prefix), metrics=metrics):
+            assert value(registry, "stoker_link_up") == 1
+    alone = CollectorRegistry()
+    alone.register(ProcessCollector(CacheManager(ALONE)))
+    assert value(alone, "stoker_link_up") is None
 
 
 async def test_types_in_memory_are_counted_at_the_scrape() -> None:
@@ -200,24 +235,29 @@ def shown(window: Window, hits: int, misses: int) -> float | None:
 
 
 def test_the_rate_is_of_the_last_five_minutes_and_nothing_without_reads() -> None:
-    window = Window(300)
-    now = boottime()
-    window._notes.clear()
-    window._notes.extend([(now - 900, {}), (now - 400, {"page": (90, 10)}), (now - 200, {"page": (90, 60)})])
-    assert shown(window, 90, 60) == 0.0  # 50 misses since the note that is 400 s old
-    assert shown(window, 140, 60) == 0.5
-    window = Window(300)
+    now = 0.0
+    window = Window(300, clock=lambda: now)
     assert shown(window, 0, 0) is None
-    window._notes.clear()
-    window._notes.append((now - 400, {"page": (90, 10)}))
-    assert shown(window, 90, 10) is None
+    now = 100.0
+    assert shown(window, 90, 10) == 0.9
+    now = 350.0
+    assert shown(window, 90, 60) == 0.6, "since the process began"
+    now = 450.0
+    assert shown(window, 90, 60) == 0.0, "50 misses since the note that is 350 s old"
+    assert shown(window, 140, 60) == 0.5
+    now = 900.0
+    assert shown(window, 140, 60) == 1.0, "50 hits since the note that is 450 s old"
+    now = 1300.0
+    assert shown(window, 140, 60) is None
 
 
 def test_notes_do_not_grow_with_scrapes() -> None:
-    window = Window(300)
-    for n in range(1000):
-        window.rates(counted(n, 0))
-    assert len(window._notes) <= 3
+    now = 0.0
+    window = Window(300, clock=lambda: now)
+    for step in range(1, 20_001):
+        now = step / 20  # twenty scrapes a second
+        window.note(counted(step, 0))
+    assert len(window._notes) <= 303
 
 
 async def test_it_shows_all_that_a_collector_of_one_manager_shows_and_rates_and_sizes(

@@ -98,7 +98,7 @@ async def test_a_delete_gives_the_memory_back_wherever_it_is(
         for key in KEYS:
             assert await cache.set("product", key, 1)
         assert [await cache.delete("product", key) for key in KEYS] == [1] * len(KEYS)
-        assert (await measure_sizes(cache)).entries["product"] == 0
+        assert (await measure_sizes(cache)).of("product") == 0
 
 
 async def test_a_load_that_was_overtaken_is_stored_dead(cluster: ClusterServers, cluster_prefix: str) -> None:

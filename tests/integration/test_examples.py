@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import redis
 from examples.running import Report, run
-from examples.sessions.sessions import NoSessionError, Sessions
+from examples.sessions.sessions import NoSessionError, Session, Sessions
 
 from stoker.core import CacheConfig, CacheManager
+from tests.managers import make_manager
 from tests.pages import ROOT
 from tests.servers import RedisServer, free_port
 
@@ -87,6 +88,28 @@ async def test_no_session_is_tried_for_ever_on_a_dead_server() -> None:
     async with CacheManager(config, recording=False) as cache:
         with pytest.raises(NoSessionError, match="server"):
             await Sessions(cache).sign_in(1)
+
+
+class EndedMeanwhile(Sessions):
+    """A request that takes so long that its user signs out everywhere before it changes the session."""
+
+    async def find(self, name: str) -> Session | None:
+        session = await super().find(name)
+        if session is not None:
+            assert await self.sign_out_everywhere(session.user)
+        return session
+
+
+async def test_a_session_that_ends_while_a_request_changes_it_has_ended(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        name = await Sessions(cache).sign_in(1)
+        assert await Sessions(cache).put_into_cart(name, "tea")
+
+        assert not await EndedMeanwhile(cache).put_into_cart(name, "cup")
+
+        assert await Sessions(cache).find(name) is None
 
 
 #: An example that says when it has stored something, and then waits for its end.

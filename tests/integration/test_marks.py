@@ -323,7 +323,7 @@ async def test_what_can_not_be_used_is_refused_by_name(redis_server: RedisServer
         token = await cache.fill("kept", "k")
         for call in (
             lambda: cache.set("page", "k", 1, token=nobody),
-            lambda: cache.set("kept", "k", 1, token=token),
+            lambda: cache.set("kept", "other", 1, token=token),
             lambda: cache.set("page", "k", 1, tags=5),  # type: ignore[arg-type]  # pyright: ignore
             lambda: cache.set("page", "k", 1, tags=None),  # type: ignore[arg-type]  # pyright: ignore
             lambda: cache.set_many("page", ["k"]),  # type: ignore[arg-type]  # pyright: ignore
@@ -338,6 +338,27 @@ async def test_what_can_not_be_used_is_refused_by_name(redis_server: RedisServer
         ):
             with pytest.raises(UsageError):
                 await call()
+
+
+@pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"], ["memory"]], ids="+".join)
+@pytest.mark.parametrize("ends", ["tag", "key", None])
+async def test_what_has_ended_does_not_come_back_with_a_change_of_it(
+    redis_server: RedisServer, prefix: str, tiers: list[str], ends: str | None
+) -> None:
+    policy = {"kind": "authoritative", "tiers": tiers}
+    async with make_manager(redis_server, prefix, kept=policy) as cache:
+        assert await cache.set("kept", "k", ["old"], tags=["user:1"])
+        token = await cache.fill("kept", "k")
+        found = await cache.get("kept", "k")
+        if ends == "tag":
+            assert (await cache.invalidate_tags("user:1")).acknowledged
+        elif ends == "key":
+            assert await cache.delete("kept", "k") == 1
+
+        stored = await cache.set("kept", "k", [*found, "new"], tags=["user:1"], token=token)
+
+        assert stored is (ends is None)
+        assert await cache.get("kept", "k") == (["old", "new"] if ends is None else None)
 
 
 async def test_a_view_computes_by_hand_as_its_manager_does(redis_server: RedisServer, prefix: str) -> None:

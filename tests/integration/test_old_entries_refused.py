@@ -46,6 +46,33 @@ async def test_what_can_not_be_read_is_not_there(redis_server: RedisServer, pref
     assert there(redis_server, f"{prefix}-old:1"), "it is not ours to remove"
 
 
+@pytest.mark.parametrize("decode", ["text", "bytes", json.loads], ids=["text", "bytes", "a function"])
+async def test_what_is_not_of_the_loader_s_type_stays_where_it_is(
+    redis_server: RedisServer, prefix: str, decode: Any
+) -> None:
+    source = Source()
+    write_old(redis_server, f"{prefix}-old:1", [1, 2])
+    async with make_manager(redis_server, prefix) as cache:
+        old = old_of(cache, prefix, decode=decode)
+
+        assert (await cache.get_or_load("db_query", "1", old.before(source.load), "1")).name == "new 1"
+        assert old.counts.undecodable == 1
+        assert there(redis_server, f"{prefix}-old:1")
+
+
+async def test_what_a_function_decodes_is_of_the_loader_s_type(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    source = Source()
+    write_old(redis_server, f"{prefix}-old:1", {"name": "old 1", "category": 7})
+    async with make_manager(redis_server, prefix) as cache:
+        old = old_of(cache, prefix, decode=json.loads)
+
+        taken = await cache.get_or_load("db_query", "1", old.before(source.load), "1")
+
+        assert taken == await cache.get("db_query", "1", into=Product) == Product("old 1", 7)
+
+
 async def test_bytes_are_not_cut(redis_server: RedisServer, prefix: str) -> None:
     for size in (1_000, 1_001):
         write_old(redis_server, f"{prefix}-old:{size}", b"x" * size)

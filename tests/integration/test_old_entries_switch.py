@@ -72,6 +72,38 @@ async def test_what_was_taken_does_not_come_back_after_an_invalidation(
         assert (await cache.get_or_load("db_query", "42", load, "42"))["name"] == "new 42"
 
 
+@pytest.mark.parametrize("made_before", [False, True], ids=["made once", "made without tags before"])
+async def test_tags_that_an_old_value_is_given_count_whatever_was_made_of_the_loader_before(
+    redis_server: RedisServer, prefix: str, made_before: bool
+) -> None:
+    write_old(redis_server, f"{prefix}-old:42", {"name": "old 42", "category": 1})
+    async with make_manager(redis_server, prefix) as cache:
+        old = old_of(cache, prefix)
+        await cache.invalidate_tags("team:7")
+        if made_before:
+            old.before(load_tagged)
+        load = old.before(load_tagged, tags=lambda _, key: [f"team:{int(key) - 35}"])
+
+        assert (await cache.get_or_load("db_query", "42", load, "42"))["name"] == "new 42"
+        assert old.counts.refused == 1
+
+
+async def test_an_old_value_is_stored_with_the_tags_it_is_given(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    write_old(redis_server, f"{prefix}-old:42", {"name": "old 42"})  # without what the loader's tags go by
+    async with make_manager(redis_server, prefix) as cache:
+        load = old_of(cache, prefix).before(load_tagged, tags=lambda _value, _key: ["team:7"])
+        assert (await cache.get_or_load("db_query", "42", load, "42"))["name"] == "old 42"
+        assert (await cache.get_or_load("db_query", "42", load, "42"))["name"] == "old 42"
+
+        await cache.invalidate_tags("team:7")
+
+        assert (await cache.get_or_load("db_query", "42", load, "42"))["name"] == "new 42"
+        await cache.invalidate_tags("category:7")
+        assert await cache.get("db_query", "42") is None, "what was loaded has the loader's own"
+
+
 async def test_an_invalidation_that_comes_while_an_old_entry_is_read_refuses_it(
     redis_server: RedisServer, prefix: str
 ) -> None:

@@ -243,6 +243,11 @@ async def test_namespaces_and_types_are_apart(redis_server: RedisServer, prefix:
         assert await caches[2].get_cached_response(REQUEST) is not None
 
 
+def test_ignored_fields_are_several() -> None:
+    with pytest.raises(UsageError, match=r"write \['user'\]"):
+        ResponseCache(ignore="user")
+
+
 async def test_fields_may_be_ignored(redis_server: RedisServer, prefix: str) -> None:
     async with ResponseCache(make_config(redis_server, prefix), ignore=["user", "stream"]) as cache:
         await cache.cache_response({"prompt": "a", "user": "ann"}, RESPONSE)

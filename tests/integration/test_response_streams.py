@@ -282,6 +282,23 @@ async def test_chunks_and_answers_may_be_of_the_caller_s_own_kind(
         assert model.calls == 1
 
 
+async def test_chunks_that_could_not_be_read_are_not_stored(
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Model([{"delta": "Once"}, {"delta": " upon"}])  # and the cache is of texts
+    model.allow(9)
+    async with caches(redis_server, prefix) as cache:
+        for calls in (1, 2):
+            assert await collect(cache.get_or_stream(REQUEST, model.stream)) == model.chunks
+            assert model.calls == calls
+            assert await cache.get_cached_response(REQUEST) is None
+        counters = cache.manager.counters.of("llm_response")
+        assert (counters.unstorable, counters.sets, counters.undecodable) == (2, 0, 0)
+        [told] = [line for line in caplog.messages if line.startswith("action=stream_unstorable ")]
+        assert "chunk_type=" in told
+        assert "Once" not in told
+
+
 async def test_a_client_that_is_awaited_for_its_stream_may_be_given(
     redis_server: RedisServer, prefix: str
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from stoker.core.loading.loaders import (
     registered,
     returned_by,
 )
-from stoker.core.recipe import Recipe
+from stoker.core.recipe import MAX_RECIPE_BYTES, Recipe
 
 if TYPE_CHECKING:
     from stoker.core.errors import StokerError as Absent
@@ -221,6 +222,25 @@ class Colour(enum.Enum):
 def test_arguments_that_cannot_be_kept_are_refused(args: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError):
         Recipe("tests.double", args).pack()
+    assert Recipe.of("tests.double", args, {}) is None
+    assert Recipe.of("tests.double", (), {"what": args}) is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**64), 2**65) | st.text() | st.binary(max_size=9_000),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    )
+)
+def test_what_can_be_stored_of_a_call_is_kept(argument: Any) -> None:
+    kept = Recipe.of("tests.double", (argument,), {})
+    try:
+        packed = Recipe("tests.double", (argument,)).pack()
+    except UsageError:
+        assert kept is None or len(msgspec.msgpack.encode(kept)) > MAX_RECIPE_BYTES
+    else:
+        assert kept is not None
+        assert kept.pack() == packed
 
 
 @given(st.binary(max_size=100))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import pytest
@@ -110,3 +113,25 @@ def test_two_monitors_of_one_type_are_refused() -> None:
 def test_bounds_of_another_kind_are_refused_by_name(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         CachePerformanceMonitor(**options)
+
+
+def test_monitors_are_asked_by_other_threads_while_they_are_told() -> None:
+    seconds = count(step=10)
+    monitor = CachePerformanceMonitor(retention=30.0, max_samples=50, clock=lambda: next(seconds))
+    usual = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(2) as threads:
+            asking = [threads.submit(ask_often, monitor) for _ in range(2)]
+            while not all(asked.done() for asked in asking):
+                monitor.record_operation("get", 0.001, hits=1)
+                monitor.record_invalidation("what", 1)
+            for asked in asking:
+                asked.result()
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def ask_often(monitor: CachePerformanceMonitor) -> None:
+    for _ in range(1_000):
+        monitor.get_performance_summary()

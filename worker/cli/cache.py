@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stoker.core.keys import check_key
-from stoker.core.maintenance.explain import Explanation, Record
+from stoker.core.maintenance.explain import Explanation, LogRecord
 from stoker.core.maintenance.explain import explain as explain_key
 from stoker.core.maintenance.heartbeat import ProcessInfo, processes
 from stoker.core.maintenance.sizes import measure_sizes
@@ -263,6 +263,6 @@ def _born(found: Explanation) -> Text | None:
     return Text(f"{found.born} of epoch {found.epoch}{older}")
 
 
-def _record(record: Record) -> Text:
+def _record(record: LogRecord) -> Text:
     notes = "".join(f", {name} {text}" for name, text in record.notes.items())
     return Text(f"{record.log_id} at {clock(record.at)}: {', '.join(record.scopes)}{notes}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -85,6 +88,80 @@ async def test_a_key_whose_arguments_cannot_be_kept_is_ranked_without_recipe(
         [found] = await ranking(cache, "product", 10)
         assert found.key == "odd"
         assert found.recipe is None
+
+
+class Truthless:
+    """What comparing arrays gives: it is neither true nor false."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array with more than one element is ambiguous")
+
+
+class Array:
+    """As arrays of numpy, and frames of pandas."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> Any:
+        return Truthless()
+
+
+async def test_arguments_that_can_not_be_compared_hold_nothing_up(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    from stoker.core import CacheManager
+
+    config = make_config(redis_server, prefix, other={"ttl": 86400}, **PRODUCT)
+    async with CacheManager(config) as cache:
+        for _ in range(2):
+            await cache.get_or_load("product", "odd", anything, Array())
+            await cache.get_or_load("product", "listed", anything, [Array()])
+            await cache.get("other", "k")
+
+            async def counted() -> bool:
+                return not cache.access and bool(await hottest_keys(cache, "other", 1))
+
+            await eventually(counted, "the other type's reads are counted")
+    async with make_cache(redis_server, prefix, other={"ttl": 86400}, **PRODUCT) as cache:
+        assert {heat.key for heat in await hottest_keys(cache, "product", 9)} == {"odd", "listed"}
+
+
+async def test_a_fault_of_one_type_does_not_stop_the_others_nor_the_end(
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make_cache(redis_server, prefix, odd={"ttl": 86400}, **PRODUCT) as cache:
+        nonsense: Any = object()
+        hot = HotKeys(cache)
+        await hot.start()
+        cache.access.append(("odd", nonsense, None))
+        cache.access.append(("product", "k", None))
+        await hot.stop()
+        assert hot.flush_failures == 1
+        assert len([record for record in caplog.records if "hotkeys_refused" in record.message]) == 1
+        assert [heat.key for heat in await hottest_keys(cache, "product", 1)] == ["k"]
+
+
+async def test_arguments_that_will_not_be_stored_are_held_no_longer_than_their_call(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    types = {**PRODUCT, "cold": {"ttl": 60, "warm": {"mode": "none"}}}
+    async with make_cache(redis_server, prefix, **types) as cache:
+        hot = HotKeys(cache)
+        session, recording, text = Truthless(), b"\0" * 10_000, "the text of " + prefix
+        seen, held = weakref.ref(session), (sys.getrefcount(recording), sys.getrefcount(text))
+
+        await cache.get_or_load("product", "1", anything, session)
+        await cache.get_or_load("product", "2", anything, recording)
+        await cache.get_or_load("product", "3", anything, [[recording], {"at": recording}])
+        await cache.get_or_load("cold", "4", anything, text)
+        await hot.flush()
+
+        del session
+        gc.collect()
+        assert seen() is None
+        assert (sys.getrefcount(recording), sys.getrefcount(text)) == held
+        found = {item.key: item.recipe for item in await ranking(cache, "product", 10)}
+        assert found == {"1": None, "2": None, "3": None}
 
 
 async def test_a_recipe_of_another_version_is_none(redis_server: RedisServer, prefix: str) -> None:
