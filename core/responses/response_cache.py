@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from types import TracebackType, UnionType
 from typing import Annotated, Any, Generic, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
@@ -224,7 +225,10 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
             Exception: Whatever `generate` raises.
         """
         seconds = self._seconds(ttl_seconds)
-        needed = self._needed(self.key(request), self._load, (request, generate, seconds), ttl_seconds)
+        needed = replace(
+            self._needed(self.key(request), self._load, (request, generate, seconds), ttl_seconds),
+            gives=generate,
+        )
         self.manager.access.append((self.cache_type, needed.key, None))
         counters = self.manager.counters.of(self.cache_type)
         for _ in range(MAX_READINGS):
