@@ -35,6 +35,14 @@ OPERATION_TTLS: Mapping[str, float] = {
 TEXT_SIZE_TIERS: Mapping[str, int] = {"small": 500, "medium": 5000, "large": 50_000}
 
 
+#: What the arguments are called that stand for a configuration's settings where none is given.
+_NAMES: Mapping[str, str] = {
+    "compress_above": "compression_threshold",
+    "compression_level": "compression_level",
+    "memory_entries": "memory_cache_size",
+}
+
+
 class AIResponseCache(MonitoredCache):
     """What operations make of texts: in Redis, with this process's memory in front.
 
@@ -111,6 +119,9 @@ class AIResponseCache(MonitoredCache):
             self.operation_ttls[check_operation(operation)] = check_ttl(seconds)
         self._tiers = sorted(_checked(text_size_tiers or TEXT_SIZE_TIERS).items(), key=lambda tier: tier[1])
         self._room = MAX_KEY_LENGTH - len(self.key(""))
+        # What goes over the type's own settings is what there is to change.
+        names = {"ttl": "operation_ttls", **(_NAMES if config is None else {})}
+        self.performance_monitor.name_settings(names)
 
     # -- results of operations --------------------------------------------------------------------
 
