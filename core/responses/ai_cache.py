@@ -15,6 +15,7 @@ from stoker.core.log.scopes import Tag
 from stoker.core.metrics.stats import CacheStats
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.responses.monitored import MonitoredCache
+from stoker.core.responses.stored import place_of
 from stoker.core.responses.text_keys import HASH_THRESHOLD, check_operation, text_key
 from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.older_names import ConfigArguments
@@ -240,8 +241,7 @@ class AIResponseCache(MonitoredCache):
         return await super().invalidate_pattern(f"*{pattern}*", reason=reason or operation_context or None)
 
     def _tag(self, operation: str) -> str:
-        where = f"{self.namespace}:" if self.namespace else ""
-        return f"{self.cache_type}:{where}operation:{operation}"
+        return f"{place_of(self.cache_type, self.namespace)}:operation:{operation}"
 
     # -- figures ----------------------------------------------------------------------------------
 
