@@ -79,7 +79,7 @@ class OldEntryCounts:
     refused: int = 0
     """Invalidated since the switch, or the log does not say whether they were; or names of Stoker's own."""
     unnamed: int = 0
-    """The function `names` raised."""
+    """The function `names` raised, or gave what is no text."""
     undecodable: int = 0
     """Not of the form that was said, not of the loader's type, or larger than the type's `max_entry`."""
 
@@ -90,7 +90,7 @@ class OldEntries:
     Args:
         manager: The cache that takes them over.
         names: The older cache's names in Redis: a text in which `{key}` and `{type}` stand for Stoker's, or a
-            function of the loader's arguments.
+            function of the loader's arguments, which answers None where there is no older entry.
         until: A moment, with its time zone, after which nobody asks for them any more, at no cost.
         decode: How their bytes become values: `json`; `zlib`, JSON that may be compressed so; `text`;
             `bytes`; or a function of the bytes, which may raise what it likes. Nothing is ever unpickled.
@@ -106,7 +106,7 @@ class OldEntries:
     def __init__(
         self,
         manager: CacheManager,
-        names: str | Callable[..., str],
+        names: str | Callable[..., str | None],
         *,
         until: datetime,
         decode: Decode = "json",
@@ -254,17 +254,17 @@ class OldEntries:
         return self._names.replace("{type}", cache_type).replace("{key}", key)
 
     def _name_by(self, needed: Load, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-        """The name that belongs to a load; None where the user's function raises."""
+        """The name that belongs to a load; None where the user's function gives none, or raises."""
         if isinstance(self._names, str):
             return self._name(*needed.name, None)
         try:
             name = self._names(*args, **kwargs)
+            return None if name is None else self._name(*needed.name, name)
         except Exception as error:  # noqa: BLE001  users' functions raise what they like
             self.counts.unnamed += 1
             if self.counts.unnamed == 1:
                 self._warn("old_entry_unnamed", needed.cache_type, error)
             return None
-        return self._name(*needed.name, name)
 
     async def _find(
         self, cache_type: str, key: str, name: str, into: Any, tags: TagFunction | None

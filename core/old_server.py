@@ -57,12 +57,17 @@ class OldServer:
 
         None where it is not there, of another kind, or out of reach.
         """
-        data: Any = b""
-        left_ms: Any = -2
-        with contextlib.suppress(LinkError):
+        try:
             link = await self._link()
             data, left_ms = await link.calls([("GETRANGE", name, 0, most), ("PTTL", name)])
-        if not isinstance(data, bytes) or not data or not isinstance(left_ms, int) or left_ms in {-2, 0}:
+            if data == b"" and left_ms != -2:
+                # Empty; or not there at first, and written between the two: only this tells.
+                (data,) = await link.calls([("GET", name)])
+                if data != b"":
+                    return None
+        except LinkError:
+            return None
+        if not isinstance(data, bytes) or not isinstance(left_ms, int) or left_ms in {-2, 0}:
             return None
         return data, math.inf if left_ms < 0 else left_ms / 1000
 

@@ -19,6 +19,8 @@ from stoker.worker.schema import json_schema
 
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 _LONGEST_COMMAND = 4096
+#: What Celery's pages write for `required` and its like; Celery itself reads both.
+_CELERY_CERTIFICATES = re.compile(r"(?<=[?&]ssl_cert_reqs=)CERT_(NONE|OPTIONAL|REQUIRED)(?=&|$)")
 _AMQP = {"amqp": "amqp", "amqps": "amqps"}
 _MOST_WINDOWS = 16
 _OWN_NAMES = frozenset({"server", "worker", "beat", "exporter", "stoker"})
@@ -34,7 +36,7 @@ def _check_listen(address: str) -> str:
 
 def _check_broker_url(url: str) -> str:
     if url.startswith(_REDIS):
-        return check_redis_url(url)
+        return check_redis_url(_CELERY_CERTIFICATES.sub(lambda found: found[1].lower(), url))
     schemes = {**_AMQP, **{scheme[:-3]: "" for scheme in _REDIS}}
     parts, _ = split_url(url, schemes, example="amqp://user:password@host:5672/vhost")
     check_host(url, parts)

@@ -61,6 +61,8 @@ class Load:
     """What was found stored; None where nobody has looked."""
     answered: asyncio.Future[None] | None = None
     """Done once whoever asked gets the answer as it comes: from then on nothing older will do."""
+    gives: Callable[..., Awaitable[Any]] | None = None
+    """What the function calls, to give what that returns; None where it gives its own."""
 
     @property
     def name(self) -> tuple[str, str]:
@@ -347,12 +349,12 @@ class Loads:
 
 
 def load_of(function: LoadFunction) -> tuple[Flight, Load] | None:
-    """The load that calls a function in this task: as its loader, or as what its loader was given to call.
+    """The load in this task whose result is what a function returns: its loader, or what that passes on.
 
     None where the function is called by somebody else.
     """
     for _, flight, load in _loading.get()[-1:]:
-        if load.function is function or any(argument is function for argument in load.args):
+        if load.function is function or load.gives is function:
             return flight, load
     return None
 

@@ -6,15 +6,14 @@ collision makes two scopes share a record, and one of them a needless miss.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
+from stoker.core.log.patterns import Patterns
 from stoker.core.log.position import START
-from stoker.core.log.scopes import EVERY_COPY, MAX_PATTERN_LENGTH, compile_glob, to_field
+from stoker.core.log.scopes import EVERY_COPY, MAX_PATTERN_LENGTH, literal_of, to_field
 from stoker.core.log.table import LIMIT, MAX_SCOPES, ScopeTable
 
-#: Patterns are matched one by one, so there are few; then they widen to their types.
-MAX_PATTERNS = 128
+#: None of ours is longer.
 MAX_PATTERN_BYTES = 4 * MAX_PATTERN_LENGTH
 
 #: Field names of a log record that name scopes, and the prefix of fields that don't.
@@ -39,6 +38,7 @@ class History:
 
     def __init__(self, max_scopes: int = MAX_SCOPES) -> None:
         self._table = ScopeTable(max_scopes)
+        self._patterns = Patterns(self._table)
         self.clear()
 
     def clear(self) -> None:
@@ -47,7 +47,7 @@ class History:
         self.latest = self.copies = START
         self.crowded = False
         self._table.clear()
-        self._patterns: dict[str, tuple[re.Pattern[str], int]] = {}
+        self._patterns.clear()
 
     def add(self, position: int, fields: Sequence[bytes]) -> None:
         """Take in a record that was just appended: a flat list of field names and values."""
@@ -78,7 +78,7 @@ class History:
     def forget(self, swept: int) -> None:
         """Drop records up to a position, once what they killed has been unlinked."""
         self.swept = max(self.swept, swept)
-        self._patterns = {text: known for text, known in self._patterns.items() if known[1] > swept}
+        self._patterns.forget(swept)
         self._table.forget(swept)
 
     @property
@@ -103,7 +103,7 @@ class History:
             if (at := find(hash((_TAG, tag)))) > born:
                 return at
         if self._patterns:
-            return self._pattern_killer(f"{cache_type}:{key}", born)
+            return self._patterns.killer(cache_type, key, born)
         return 0
 
     def copy_killer(self, cache_type: str, key: str, after: int) -> int:
@@ -116,7 +116,7 @@ class History:
     @property
     def scopes(self) -> int:
         """Scopes that are kept."""
-        return len(self._table) + len(self._patterns)
+        return len(self._table) + self._patterns.globs
 
     def _note_copy(self, value: bytes, position: int) -> None:
         if value == EVERY_COPY_VALUE or position >= LIMIT:
@@ -126,21 +126,18 @@ class History:
 
     def _note_pattern(self, value: bytes, position: int) -> None:
         if len(value) > MAX_PATTERN_BYTES:
-            self.everything = max(self.everything, position)  # none of ours is so long
+            self.everything = max(self.everything, position)
             return
         text = value.decode(errors="replace")
-        known = self._patterns.get(text)
-        if known is not None:
-            self._patterns[text] = (known[0], max(known[1], position))
-        elif len(self._patterns) < MAX_PATTERNS:
-            self._patterns[text] = (compile_glob(text), position)
+        literal = literal_of(text)
+        if literal is not None and not literal[1]:
+            self._table.note(hash((_KEY, literal[0].encode())), position)  # it names one key
+            return
+        widened = self._patterns.note(text, position)
+        if widened is None:
+            return
+        cache_type, at = widened
+        if cache_type:
+            self._table.note(hash((_TYPE, cache_type.encode())), at)
         else:
-            for pattern, (_, at) in self._patterns.items():
-                self._table.note(hash((_TYPE, pattern.partition(":")[0].encode())), at)
-            self._patterns = {text: (compile_glob(text), position)}
-
-    def _pattern_killer(self, logical_key: str, born: int) -> int:
-        for pattern, at in self._patterns.values():
-            if at > born and pattern.fullmatch(logical_key):
-                return at
-        return 0
+            self.everything = max(self.everything, at)

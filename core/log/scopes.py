@@ -17,6 +17,10 @@ MAX_TAG_BYTES = 255
 #: The longest pattern, in characters.
 MAX_PATTERN_LENGTH = 512
 
+#: A glob that is a text, with or without a star at its end; and what is escaped in it.
+_LITERAL = re.compile(r"((?:[^*?\[\\]|\\.)*)(\**)", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -139,6 +143,16 @@ def compile_glob(glob: str) -> re.Pattern[str]:
     last = middle.pop()
     inner = "".join(f"(?>.*?{segment})" for segment in middle if segment)
     return re.compile(f"{first}{inner}.*{last}", re.DOTALL)
+
+
+def literal_of(glob: str) -> tuple[str, bool] | None:
+    r"""The text that a glob is, and whether anything may follow it; None for a glob that asks for more.
+
+    >>> literal_of(r"user:\[5\]:*"), literal_of("user:5"), literal_of("user:?:*")
+    (('user:[5]:', True), ('user:5', False), None)
+    """
+    found = _LITERAL.fullmatch(glob)
+    return (_ESCAPED.sub(r"\1", found[1]), bool(found[2])) if found else None
 
 
 def _segments(glob: str) -> list[str]:

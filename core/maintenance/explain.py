@@ -113,6 +113,11 @@ def _why(answer: Explanation, killer: int) -> str:
         return "born in an older epoch: the server lost history since (restart, failover, flush)"
     if answer.state is State.STALE:
         return "past its TTL: served only while it is loaded again"
+    if killer and answer.killed_by is None:
+        return (
+            f"invalidated as of {format_position(killer)}, and no record in the log names it: the type has "
+            "had more patterns than are kept, or the record is not appended yet or was trimmed"
+        )
     if killer:
         return f"invalidated by record {format_position(killer)}, after it was born"
     return "born before what is known of the log"

@@ -19,7 +19,8 @@ class CacheStats(BaseModel):
     """What a cache did since it was made, or since `reset_stats`, and what it holds now.
 
     Its fields can be asked for as in a dict, too: `stats["hit_rate"]`, `stats.get("hit_rate", 0.0)`; and
-    `"error" in stats` says whether there is one. Rates are fractions; `hit_rate_percent` is in percent.
+    `"error" in stats` says whether there is one. `dict(stats)` is a dict of all that there is. Rates are
+    fractions; `hit_rate_percent` is in percent.
 
     >>> stats = CacheStats(hits=3, misses=1)
     >>> stats.hit_rate, stats["hit_rate_percent"], "error" in stats
@@ -107,12 +108,24 @@ class CacheStats(BaseModel):
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in _NAMES and getattr(self, name) is not None
 
+    def keys(self) -> list[str]:
+        """Return the names of the fields in which there is something, computed ones too."""
+        return [name for name in _NAMES if name in self]
+
+    def values(self) -> list[Any]:
+        """Return what is in these fields."""
+        return [self[name] for name in self.keys()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return these fields with what is in them."""
+        return [(name, self[name]) for name in self.keys()]
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field by name; `default` where there is no such field, or nothing in it."""
         return getattr(self, name) if name in self else default
 
 
-_NAMES = frozenset((*CacheStats.model_fields, *CacheStats.model_computed_fields))
+_NAMES = dict.fromkeys((*CacheStats.model_fields, *CacheStats.model_computed_fields))
 
 
 def human_bytes(size: int) -> str:

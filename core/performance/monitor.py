@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -15,7 +15,7 @@ import msgspec
 from stoker.core.clock import boottime
 from stoker.core.entries.memory_store import MemoryStore
 from stoker.core.errors import UsageError
-from stoker.core.performance.advice import alerts, recommendations
+from stoker.core.performance.advice import alerts, recommendations, setting_names
 from stoker.core.performance.figures import (
     CompressionFigures,
     InvalidationFigures,
@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 #: Slow operations that a summary names.
 SLOWEST = 10
 
+#: A monitor keeps nothing for longer: ten years.
+MAX_RETENTION_SECONDS = 315_360_000.0
+
 #: Slow operations are logged at most so often, in seconds.
 LOG_EVERY_SECONDS = 60.0
 
@@ -52,7 +55,7 @@ class CachePerformanceMonitor:
 
     Args:
         cache_type: The type whose settings its recommendations name.
-        retention: Seconds that it keeps what it is told.
+        retention: Seconds that it keeps what it is told; ten years at most.
         max_samples: Samples of each kind that it keeps, the newest.
         memory_warning_bytes: Memory that calls for a warning,
         memory_critical_bytes: and that is too much.
@@ -62,7 +65,7 @@ class CachePerformanceMonitor:
         clock: Tells seconds, and is never set back: ages are told by it.
 
     Raises:
-        UsageError: A bound is not above 0, or a warning comes after what it warns of.
+        UsageError: A bound is not above 0, or too high, or a warning comes after what it warns of.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class CachePerformanceMonitor:
         invalidations_critical: int = 100,
         clock: Callable[[], float] = boottime,
     ) -> None:
-        _check("retention", retention)
+        _check("retention", retention, MAX_RETENTION_SECONDS)
         _check("max_samples", max_samples)
         if not isinstance(max_samples, int):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"max_samples is a whole number, not {max_samples!r}")
@@ -88,6 +91,7 @@ class CachePerformanceMonitor:
         _check("invalidations_critical", invalidations_critical)
         _check("invalidations_warning", invalidations_warning, invalidations_critical)
         self.cache_type = cache_type
+        self._settings = setting_names(cache_type)
         self.retention = retention
         self._memory_bounds = memory_warning_bytes, memory_critical_bytes
         self._invalidation_bounds = invalidations_warning, invalidations_critical
@@ -154,6 +158,10 @@ class CachePerformanceMonitor:
         self._invalidations.add(Invalidation(now, what, count, seconds, kind, context))
         self._invalidated.add(now)
 
+    def name_settings(self, names: Mapping[str, str]) -> None:
+        """Call settings in recommendations as the cache does that has them: `ttl` its `operation_ttls`."""
+        self._settings.update(names)
+
     def watch(self, store: MemoryStore[Any, Any]) -> None:
         """Look at a memory whenever figures are asked for, as long as somebody has it."""
         self._stores.add(store)
@@ -206,7 +214,7 @@ class CachePerformanceMonitor:
         return msgspec.structs.replace(
             summary,
             alerts=tuple(alerts(summary)),
-            recommendations=tuple(recommendations(summary, self.cache_type)),
+            recommendations=tuple(recommendations(summary, self._settings)),
         )
 
     def _look_at_memory(self) -> None:

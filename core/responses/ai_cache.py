@@ -15,6 +15,7 @@ from stoker.core.log.fleet_log import Receipt
 from stoker.core.log.scopes import Tag
 from stoker.core.performance import CachePerformanceMonitor, PerformanceSummary
 from stoker.core.responses.monitored import MonitoredCache
+from stoker.core.responses.stored import place_of
 from stoker.core.responses.text_keys import HASH_THRESHOLD, check_operation, text_key
 from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.older_names import ConfigArguments
@@ -35,6 +36,14 @@ OPERATION_TTLS: Mapping[str, float] = {
 TEXT_SIZE_TIERS: Mapping[str, int] = {"small": 500, "medium": 5000, "large": 50_000}
 
 
+#: What the arguments are called that stand for a configuration's settings where none is given.
+_NAMES: Mapping[str, str] = {
+    "compress_above": "compression_threshold",
+    "compression_level": "compression_level",
+    "memory_entries": "memory_cache_size",
+}
+
+
 class AIResponseCache(ResultAliases, MonitoredCache):
     """What operations make of texts: in Redis, with this process's memory in front.
 
@@ -44,7 +53,7 @@ class AIResponseCache(ResultAliases, MonitoredCache):
     ```
 
     While the server is away, what this process stores is kept in its memory alone, for a day at most, and
-    nobody else hears of it; what it invalidates meanwhile is not kept again before the server is back.
+    nobody else hears of it (a write during which it goes away may answer False, and is not kept); what it invalidates meanwhile is not kept again before the server is back.
     By key it is a cache like any other: `get`, `set`, `delete` and all that `CacheInterface` has.
 
     Args:
@@ -111,6 +120,9 @@ class AIResponseCache(ResultAliases, MonitoredCache):
             self.operation_ttls[check_operation(operation)] = check_ttl(seconds)
         self._tiers = sorted(_checked(text_size_tiers or TEXT_SIZE_TIERS).items(), key=lambda tier: tier[1])
         self._room = MAX_KEY_LENGTH - len(self.key(""))
+        # What goes over the type's own settings is what there is to change.
+        names = {"ttl": "operation_ttls", **(_NAMES if config is None else {})}
+        self.performance_monitor.name_settings(names)
 
     # -- results of operations --------------------------------------------------------------------
 
@@ -229,8 +241,7 @@ class AIResponseCache(ResultAliases, MonitoredCache):
         return await super().invalidate_pattern(f"*{pattern}*", reason=reason or operation_context or None)
 
     def _tag(self, operation: str) -> str:
-        where = f"{self.namespace}:" if self.namespace else ""
-        return f"{self.cache_type}:{where}operation:{operation}"
+        return f"{place_of(self.cache_type, self.namespace)}:operation:{operation}"
 
     # -- figures ----------------------------------------------------------------------------------
 

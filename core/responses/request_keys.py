@@ -211,13 +211,20 @@ def _is_flat(fields: Iterable[tuple[str, Any]]) -> bool:
 
 
 def fields_of(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a dict, a Struct, a model or a dataclass by name; None for anything else."""
+    """Return the fields of a dict, a Struct, a model or a dataclass by name; None for anything else.
+
+    Fields that are UNSET are not there; a Struct's tag, which tells it from others of the same fields, is.
+    """
     kind = cast("Any", type(value))
     names = _names_of(kind)
-    if names is not None:
-        found = dict(zip(names, _getter_of(kind)(value), strict=True))
-        return found | (value.model_extra or {}) if isinstance(value, BaseModel) else found
-    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else None
+    if names is None:
+        return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else None
+    pairs = zip(names, _getter_of(kind)(value), strict=True)
+    found = {name: one for name, one in pairs if one is not msgspec.UNSET}
+    if issubclass(kind, msgspec.Struct):
+        tag = kind.__struct_config__.tag
+        return found if tag is None else {str(kind.__struct_config__.tag_field): tag} | found
+    return found | (value.model_extra or {}) if isinstance(value, BaseModel) else found
 
 
 @lru_cache(maxsize=1024)
@@ -252,11 +259,9 @@ def _plain(value: Any) -> Any:
     fields = fields_of(value)
     if fields is None:
         return value
-    found = {name: _plain(one) for name, one in fields.items() if one is not msgspec.UNSET}
-    config = kind.__struct_config__ if issubclass(kind, msgspec.Struct) else None
-    if config is not None and config.tag is not None:  # what tells it from others of the same fields
-        found = {config.tag_field: config.tag} | found
-    return list(found.values()) if config is not None and config.array_like else found
+    found = {name: _plain(one) for name, one in fields.items()}
+    is_array = issubclass(kind, msgspec.Struct) and kind.__struct_config__.array_like
+    return list(found.values()) if is_array else found
 
 
 def _encode_hook(value: Any) -> Any:

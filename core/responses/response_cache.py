@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from types import TracebackType, UnionType
 from typing import Annotated, Any, Generic, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
@@ -28,6 +29,7 @@ from stoker.core.responses.stored import (
     Stored,
     describe,
     join_texts,
+    place_of,
     tag_of,
     tags_of,
     whole_content,
@@ -108,6 +110,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         self.manager = cache if isinstance(cache, CacheManager) else CacheManager(cache)
         self.cache_type = str(cache_type)
         self._view = self.manager.cache(cache_type, namespace=namespace)
+        self._place = place_of(self.cache_type, namespace)
         self._policy = self.manager.policy(cache_type)
         self._ignore: Iterable[str] = ignore if isinstance(ignore, str) else tuple(ignore)
         self.key({"messages": []})  # which refuses names that are none
@@ -158,7 +161,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
 
     def tags(self, response: R, request: Any) -> list[str]:
         """Return the tags of an answer: of its model, of the one that was asked for, and of its provider."""
-        return tags_of(self.cache_type, describe(request, response, self._policy.ttl), request)
+        return tags_of(self._place, describe(request, response, self._policy.ttl), request)
 
     # No `async def`: a miss leaves its mark where it is called; see `marks`.
     def get_cached_response(self, request: Any) -> Coroutine[Any, Any, R | None]:
@@ -200,7 +203,7 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         """
         key = self.key(request)
         stored = self._stored(request, response, self._seconds(ttl_seconds))
-        tags = tags_of(self.cache_type, stored.metadata, request)
+        tags = tags_of(self._place, stored.metadata, request)
         return self._view.set(key, stored, ttl=ttl_seconds, tags=tags)
 
     async def get_or_generate(
@@ -225,7 +228,10 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
             Exception: Whatever `generate` raises.
         """
         seconds = self._seconds(ttl_seconds)
-        needed = self._needed(self.key(request), self._load, (request, generate, seconds), ttl_seconds)
+        needed = replace(
+            self._needed(self.key(request), self._load, (request, generate, seconds), ttl_seconds),
+            gives=generate,
+        )
         self.manager.access.append((self.cache_type, needed.key, None))
         counters = self.manager.counters.of(self.cache_type)
         for _ in range(MAX_READINGS):
@@ -269,11 +275,11 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         needed = self._needed(
             self.key(request), self._streaming.load, (request, generate, metadata), ttl_seconds
         )
-        return self._streaming.read(needed, tags_of(self.cache_type, metadata, request), self._chunks_of)
+        return self._streaming.read(needed, tags_of(self._place, metadata, request), self._chunks_of)
 
     def _needed(self, key: str, load: Any, args: tuple[Any, ...], ttl: float | None) -> Load:
         def tags(stored: Stored[R, Any]) -> list[str]:
-            return tags_of(self.cache_type, stored.metadata, args[0])
+            return tags_of(self._place, stored.metadata, args[0])
 
         spec = Loader(f"{self.cache_type} responses", load, self.cache_type, tags, ttl)
         return Load(self.cache_type, self._view.key(key), load, args, {}, spec)
@@ -317,12 +323,12 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         return await self.manager.invalidate_pattern(self.cache_type, beginning + pattern)
 
     async def invalidate_model(self, model: str) -> Receipt:
-        """Invalidate all answers of a model, and those it was asked for, with one command."""
-        return await self.manager.invalidate_tags(tag_of(self.cache_type, "model", model))
+        """Invalidate all answers of a model, and those it was asked for, in this namespace: one command."""
+        return await self.manager.invalidate_tags(tag_of(self._place, "model", model))
 
     async def invalidate_provider(self, provider: str) -> Receipt:
-        """Invalidate all answers of a provider, with one command whatever their number."""
-        return await self.manager.invalidate_tags(tag_of(self.cache_type, "provider", provider))
+        """Invalidate all answers of a provider in this namespace, with one command, however many."""
+        return await self.manager.invalidate_tags(tag_of(self._place, "provider", provider))
 
     async def cleanup_expired_cache(self) -> int:
         """Give back the memory of answers that will not be served any more; say how many there were.

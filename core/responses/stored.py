@@ -25,6 +25,10 @@ Split: TypeAlias = Callable[[R], Iterable[Any]]
 """Makes chunks of a response that came as a whole."""
 
 
+#: A longer namespace is in tags by its digest, so that there is room for the rest.
+_LONGEST_PLACE_BYTES = 100
+
+
 class Stored(msgspec.Struct, Generic[R, C], frozen=True, omit_defaults=True):
     """A response that came as a whole, or the chunks of one that came as a stream; and its metadata."""
 
@@ -66,7 +70,16 @@ def _field(source: Any, name: str) -> Any:
     return getattr(source, name, None)
 
 
-def tag_of(cache_type: str, kind: str, name: str) -> str:
+def place_of(cache_type: str, namespace: str) -> str:
+    """Return what the tags of a cache begin with: those of another namespace are others."""
+    if not namespace:
+        return cache_type
+    if len(name := namespace.encode("utf-8", "surrogatepass")) > _LONGEST_PLACE_BYTES:
+        namespace = hashlib.sha256(name).hexdigest()
+    return f"{cache_type}:{namespace}"
+
+
+def tag_of(place: str, kind: str, name: str) -> str:
     """Return the tag of all responses of a model or provider: `llm_response:model:gpt-4o`.
 
     A name too long for a tag is there by its digest.
@@ -77,18 +90,18 @@ def tag_of(cache_type: str, kind: str, name: str) -> str:
     given, name = name, _text_of(name)
     if not name:
         raise UsageError(f"a {kind} is named by a text, not by {given!r:.80}")
-    tag = f"{cache_type}:{kind}:{name}"
+    tag = f"{place}:{kind}:{name}"
     if len(tag.encode("utf-8", "surrogatepass")) <= MAX_TAG_BYTES and name.isprintable():
         return tag
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{cache_type}:{kind}:sha256:{digest}"
+    return f"{place}:{kind}:sha256:{digest}"
 
 
-def tags_of(cache_type: str, metadata: ResponseMetadata, request: Any = None) -> list[str]:
+def tags_of(place: str, metadata: ResponseMetadata, request: Any = None) -> list[str]:
     """Return the tags of a response: its model's, the asked one's where it differs, and its provider's."""
     models = dict.fromkeys((metadata.model, _said(request, "model")))
     named = [*(("model", model) for model in models), ("provider", metadata.provider_used)]
-    return [tag_of(cache_type, kind, name) for kind, name in named if name]
+    return [tag_of(place, kind, name) for kind, name in named if name]
 
 
 def join_texts(chunks: list[Any], metadata: ResponseMetadata) -> GenerationResponse:

@@ -43,6 +43,13 @@ _PARAMETERS = {
     "ssl_keyfile_password",
 }
 """What may stand behind the `?`: others (time-outs, `protocol`) would change what our clients rely on."""
+_ANYTHING = re.compile(".*", re.DOTALL)
+_VALUES = {
+    "db": (re.compile(r"[0-9]{1,5}"), "a number"),
+    "ssl_cert_reqs": (re.compile("none|optional|required"), "none, optional or required"),
+    "ssl_check_hostname": (re.compile("(?i:true|false)"), "true or false"),
+}
+"""What some of them may be: with anything else no connection could be made."""
 _SENTINEL_PARAMETERS = {"sentinel_username", "sentinel_password"}
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _ESCAPE = "in a password write / @ # ? as %2F %40 %23 %3F"
@@ -175,7 +182,7 @@ def check_redis_url(url: str) -> str:
     if scheme in _MANY:
         return _check_many(url, _MANY[scheme])
     parts, scheme = split_url(url, {**_REDIS_SCHEMES, **_MANY})
-    _check_parameters(url, parts, _PARAMETERS)
+    _check_parameters(url, parts, _PARAMETERS, scheme)
     if scheme == "unix":
         if parts.hostname or not parts.path.startswith("/"):
             raise ValueError(f"{redact_url(url)!r} names no socket: write unix:///path/to/the.sock")
@@ -195,7 +202,7 @@ def _check_many(url: str, scheme: str) -> str:
     # All but the hosts is as it is in the URL of one server.
     parts, _ = split_url(f"redis://{user}{at}host{path}{'?' if query else ''}{query}", _REDIS_SCHEMES)
     allowed = _PARAMETERS - {"db"} if kind == "cluster" else _PARAMETERS | _SENTINEL_PARAMETERS
-    _check_parameters(url, parts, allowed)
+    _check_parameters(url, parts, allowed, scheme)
     try:
         found = _hosts(hosts, _DEFAULT_PORTS[kind])
     except ValueError:
@@ -213,13 +220,24 @@ def _check_many(url: str, scheme: str) -> str:
     return scheme + url[url.index("://") :]
 
 
-def _check_parameters(url: str, parts: SplitResult, allowed: set[str]) -> None:
+def _check_parameters(url: str, parts: SplitResult, allowed: set[str], scheme: str) -> None:
     if parts.fragment or "@" in parts.query:
         raise ValueError(f"{redact_url(url)!r}: {_ESCAPE}")
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+    seen = set[str]()
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        form, meant = _VALUES.get(name, (_ANYTHING, ""))
+        wrong = ""
         if name not in allowed:
-            told = ", ".join(sorted(allowed))
-            raise ValueError(f"{redact_url(url)!r}: {name!r} can't be set in a URL; {told} can")
+            wrong = f"can't be set in a URL; {', '.join(sorted(allowed))} can"
+        elif name in seen:
+            wrong = "is there twice: leave one"
+        elif name.startswith("ssl_") and not scheme.startswith("rediss"):
+            wrong = "is for TLS: write rediss://, or leave it out"
+        elif not form.fullmatch(value):
+            wrong = f"is {meant}"
+        if wrong:
+            raise ValueError(f"{redact_url(url)!r}: {name!r} {wrong}")
+        seen.add(name)
 
 
 def split_url(

@@ -52,7 +52,7 @@ from stoker.core.settings.older_names import (
     left_to_stores,
 )
 from stoker.core.settings.policy import BUILTIN_TYPES, MemoryBytes, Model, Policy, PositiveSeconds
-from stoker.core.settings.redaction import redact, redact_url
+from stoker.core.settings.redaction import redact, redact_url, without_inputs
 from stoker.core.settings.settings import (
     FROM_SETTINGS,
     Loaded,
@@ -151,6 +151,23 @@ class DiscreetModel(Model):
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Give pydantic the fields to show, without passwords."""
         return [(name, _discreet(name or "", value)) for name, value in super().__repr_args__()]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tell_no_inputs(
+        cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Take what was given out of the errors themselves; from files it is told, without secrets."""
+        try:
+            return cls._made_of(given, handler, info)
+        except ValueError as error:
+            if info.context is FROM_SETTINGS:
+                raise
+            raise without_inputs(cls.__name__, error) from None
+
+    @classmethod
+    def _made_of(cls, given: Any, handler: ModelWrapValidatorHandler[Self], _info: ValidationInfo) -> Self:
+        return handler(given)
 
 
 def _discreet(name: str, value: Any) -> Any:
@@ -262,11 +279,8 @@ class CacheConfig(DiscreetModel):
     _said: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     """Older names of which a store knows better than the configuration what they mean."""
 
-    @model_validator(mode="wrap")
     @classmethod
-    def _place_older_names(
-        cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
-    ) -> Self:
+    def _made_of(cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         """Take the flat names of older systems as arguments; files and variables have the fields' own."""
         if (arguments := mapping(given)) is None:
             return handler(given)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import ErrorType
 
 #: Stands where a secret was.
 HIDDEN = "***"
+
+_KNOWN_ERRORS = frozenset(get_args(ErrorType))
 
 #: Longer texts are hidden whole: to look through them takes too long. In characters.
 LONGEST_SHOWN = 4096
@@ -80,3 +86,18 @@ def redact(name: str, value: Any) -> Any:
         text = _OPTION.sub(rf"\g<1>{HIDDEN}", text)
         return " ".join(redact_url(word) if "://" in word else word for word in text.split(" "))
     return value
+
+
+def without_inputs(title: str, error: ValueError) -> ValidationError:
+    """Return an error of a model with `***` where it holds what was given: that may have a password in it."""
+    if not isinstance(error, ValidationError):
+        found = InitErrorDetails(type="value_error", input=HIDDEN, ctx={"error": error})
+        return ValidationError.from_exception_data(title, [found], hide_input=True)
+    details: list[InitErrorDetails] = []
+    for told in error.errors(include_input=False, include_url=False):
+        context = told.get("ctx", {})
+        kind: Any = told["type"]
+        if kind not in _KNOWN_ERRORS:
+            kind = PydanticCustomError(kind, told["msg"], context)  # pyright: ignore[reportArgumentType]
+        details.append(InitErrorDetails(type=kind, loc=told["loc"], input=HIDDEN, ctx=context))
+    return ValidationError.from_exception_data(title, details, hide_input=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 from typing import Any
 
 import pytest
 
-from stoker.core import AIResponseCache, CachePerformanceMonitor, UsageError
+from stoker.core import AIResponseCache, CacheConfig, CachePerformanceMonitor, UsageError
 from tests.integration.test_ai_cache import make
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
@@ -159,3 +160,38 @@ async def test_a_read_that_was_refused_is_no_read(redis_server: RedisServer, pre
         with pytest.raises(RuntimeError):
             await cache.get_or_load_many(["a", "b"], fail)
         assert reads(cache) == (0, 2)
+
+
+async def advised(cache: AIResponseCache) -> set[str]:
+    """The settings to change that a cache names which is full, and in which little is found."""
+    texts = [f"text {number}" for number in range(120)]
+    for text in texts:
+        assert await cache.get_cached_response(text, "qa", {}) is None
+        assert await cache.cache_response(text, "qa", {}, os.urandom(2_000))
+
+    async def full() -> bool:
+        for text in texts:
+            await cache.get(cache.text_key(text, "qa", {}), track_stats=False)
+        return len(cache.manager.memory.store) == 100
+
+    await eventually(full, "memory is full")
+    return {advice.setting for advice in cache.get_performance_summary().recommendations}
+
+
+async def test_advice_names_what_this_cache_goes_by(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = redis_server.url
+    monkeypatch.setenv("STOKER_PREFIX", prefix)
+    async with AIResponseCache(redis_url=url) as cache:
+        found = await advised(cache)
+        assert found == {"operation_ttls", "compression_threshold", "memory_cache_size"}
+        assert found < set(inspect.signature(AIResponseCache).parameters)
+    config = CacheConfig(redis_url=url, key_prefix=prefix, memory_cache_size=100, compression_threshold=1000)
+    async with AIResponseCache(config=config, namespace="n", operation_ttls={"qa": 36_000}) as cache:
+        assert await advised(cache) == {
+            "operation_ttls", "types.ai_response.compress_above", "memory.entries",
+        }  # fmt: skip
+        ttl = await cache.ttl(cache.text_key("text 119", "qa", {}))
+        assert ttl is not None
+        assert ttl > 30_000, "advice that is followed has an effect"

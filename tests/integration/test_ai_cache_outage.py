@@ -137,3 +137,22 @@ async def test_a_server_that_freezes_is_away_too(own_redis_server: RedisServer) 
             own_redis_server.thaw()
         await eventually(lambda: cache.manager.link.ready, "it answers again")
         assert await cache.get_cached_response(TEXT, "summarize", {}) is None
+
+
+async def test_the_write_that_finds_the_server_away_says_so_unless_a_miss_came_before(
+    own_redis_server: RedisServer,
+) -> None:
+    config = CacheConfig(redis={"url": own_redis_server.url, "timeout": 0.2})
+    for misses, kept in ((False, None), (True, SUMMARY)):
+        async with AIResponseCache(config=config) as cache:
+            if misses:
+                assert await cache.get_cached_response(TEXT, "qa", {}) is None
+            own_redis_server.freeze()
+            try:
+                assert cache.manager.link.ready, "nobody has noticed yet"
+                assert await cache.cache_response(TEXT, "qa", {}, SUMMARY) is misses
+                assert await cache.get_cached_response(TEXT, "qa", {}) == kept
+                assert await cache.cache_response("another text", "qa", {}, SUMMARY)
+            finally:
+                own_redis_server.thaw()
+            await eventually(lambda: cache.manager.link.ready, "it answers again")

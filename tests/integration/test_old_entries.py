@@ -346,7 +346,13 @@ async def test_an_entry_without_ttl_gets_the_types(redis_server: RedisServer, pr
 
 
 @pytest.mark.parametrize(
-    ("decode", "data", "value"), [("text", b"caf\xc3\xa9", "café"), ("bytes", b"\x00\xff", b"\x00\xff")]
+    ("decode", "data", "value"),
+    [
+        ("text", b"caf\xc3\xa9", "café"),
+        ("bytes", b"\x00\xff", b"\x00\xff"),
+        ("text", b"", ""),
+        ("bytes", b"", b""),
+    ],
 )
 async def test_texts_and_bytes_are_taken_as_they_are(
     redis_server: RedisServer, prefix: str, decode: Any, data: bytes, value: Any
@@ -355,6 +361,7 @@ async def test_texts_and_bytes_are_taken_as_they_are(
     async with make_manager(redis_server, prefix) as cache:
         assert await old_of(cache, prefix, decode=decode).get("tts_synthesis", "1") == value
         assert await cache.get("tts_synthesis", "1") == value
+    await until_removed(redis_server, f"{prefix}-old:1")
 
 
 def test_callers_without_an_event_loop_take_over_too(redis_server: RedisServer, prefix: str) -> None:

@@ -13,8 +13,11 @@ import pytest
 from stoker.core import (
     CacheConfig,
     CacheManager,
+    ChatMessage,
+    GenerationRequest,
     Key,
     OldEntries,
+    ResponseCache,
     UsageError,
 )
 from tests.clusters import ClusterServers
@@ -162,14 +165,65 @@ async def test_streams_are_no_loaders(redis_server: RedisServer, prefix: str) ->
             old_of(cache, prefix).before(words)  # type: ignore[arg-type]  # pyright: ignore
 
 
-async def test_a_name_that_is_no_text_is_refused(redis_server: RedisServer, prefix: str) -> None:
-    def name_of(product_id: str) -> Any:
-        return 42
+async def test_a_stream_comes_from_the_model_and_not_from_an_old_entry(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async def words() -> AsyncIterator[str]:
+        yield "new"
+        yield "er"
 
+    async def ask_model(request: GenerationRequest) -> Any:
+        return words()
+
+    write_old(redis_server, f"{prefix}-old:asked", {"content": "old"})
+    async with make_manager(redis_server, prefix) as manager:
+        cache = ResponseCache(manager)
+        old = OldEntries(manager, lambda request: f"{prefix}-old:{request.messages[0].content}", until=LATER)
+        load = old.before(ask_model, tags=cache.tags)
+        for text in ("asked", "not asked"):
+            request = GenerationRequest([ChatMessage("user", text)])
+            for _ in range(2):
+                assert [chunk async for chunk in cache.get_or_stream(request, load)] == ["new", "er"]
+    assert there(redis_server, f"{prefix}-old:asked")
+
+
+async def test_a_loader_that_was_given_another_answers_for_itself(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    write_old(redis_server, f"{prefix}-old:1", {"name": "old", "category": 1})
     async with make_manager(redis_server, prefix) as cache:
-        load = OldEntries(cache, name_of, until=LATER).before(Source().load)
-        with pytest.raises(UsageError, match="name"):
-            await cache.get_or_load("db_query", "1", load, "1")
+
+        async def load_name(load: Any, product_id: str) -> str:
+            return str((await load(product_id)).name)
+
+        load = old_of(cache, prefix).before(Source().load)
+        assert await cache.get_or_load("db_query", "1", load_name, load, "1") == "new 1"
+
+
+async def test_where_a_function_names_none_there_is_no_old_entry(
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def name_of(user: str) -> str | None:
+        return None if user == "guest" else f"{prefix}-old:{user}"
+
+    write_old(redis_server, f"{prefix}-old:ann", {"name": "old", "category": 1})
+    async with make_manager(redis_server, prefix) as cache:
+        old = OldEntries(cache, name_of, until=LATER)
+        load = old.before(Source().load)
+        assert (await cache.get_or_load("db_query", "ann", load, "ann")).name == "old"
+        assert (await cache.get_or_load("db_query", "guest", load, "guest")).name == "new guest"
+    assert old.counts.unnamed == 0
+    assert "unnamed" not in caplog.text
+
+
+@pytest.mark.parametrize("name", [42, b"old:1", "\ud800"])
+async def test_a_name_that_is_no_text_is_counted_and_the_loader_asked(
+    redis_server: RedisServer, prefix: str, name: Any
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        old = OldEntries(cache, lambda _: name, until=LATER)
+        assert (await cache.get_or_load("db_query", "1", old.before(Source().load), "1")).name == "new 1"
+        assert old.counts.unnamed == 1
 
 
 async def test_a_cache_without_server_must_say_where_old_entries_are() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from stoker.core import CacheManager, Pattern, Receipt, UsageError, glob_escape
+from stoker.core.log.patterns import MAX_GLOBS
+from stoker.core.maintenance.explain import explain
 from stoker.core.maintenance.purging import purge
 from tests.clusters import ClusterServers
 from tests.managers import make_config, make_manager
@@ -201,3 +203,46 @@ async def test_what_is_no_pattern_is_refused(redis_server: RedisServer, prefix: 
             await cache.cache("page", namespace="eu").invalidate(b"a*")  # type: ignore[call-overload]
         with pytest.raises(UsageError, match="no cache type is called 'nope'"):
             await cache.invalidate_pattern("nope", "*")
+
+
+@TIERS
+async def test_any_number_of_other_beginnings_leaves_an_entry_alone(
+    redis_server: RedisServer, prefix: str, tiers: list[str]
+) -> None:
+    async with (
+        manager(redis_server, prefix, tiers) as cache,
+        make_manager(redis_server, prefix, page={"tiers": tiers}) as other,
+    ):
+        mine = cache.cache("page", namespace="mine")
+        await mine.set("1", "kept")
+        await cache.set("session", "s1", {"user": 1})
+        for begin in range(0, 10_000, 500):
+            numbers = range(begin, begin + 500)
+            scopes = [Pattern(name, f"user:{n}:*") for n in numbers for name in ("page", "session")]
+            assert (await other.invalidate(*scopes)).acknowledged
+        for number in range(10):
+            assert await other.cache("page", namespace=f"tenant{number}").clear_namespace()
+        assert await mine.get("1") == "kept"
+        assert await cache.get("session", "s1") == {"user": 1}
+        if "redis" in tiers:
+            assert await other.get("session", "s1") == {"user": 1}
+            assert (await explain(cache, "page", "mine:1")).state == "fresh"
+        await cache.set("page", "user:77:x", 1)
+        await other.invalidate(Pattern("page", "user:77:*"))
+        await cache.log.catch_up()
+        assert await cache.get("page", "user:77:x") is None
+
+
+async def test_too_many_patterns_of_other_kinds_leave_other_types_alone_and_what_is_younger(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+        await cache.set_many("page", {"old": 1})
+        await cache.set("session", "s1", 1)
+        await cache.invalidate(Pattern("page", "*.nothing"))
+        await cache.set("page", "younger", 1)
+        await cache.invalidate(*(Pattern("page", f"*.{number}") for number in range(MAX_GLOBS)))
+        assert await cache.get_many("page", ["old", "younger"]) == {"younger": 1}
+        answer = await explain(cache, "page", "old")
+        assert "more patterns than are kept" in answer.because
+        assert await cache.get("session", "s1") == 1

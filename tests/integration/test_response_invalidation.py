@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stoker.core import ChatMessage, GenerationRequest, GenerationResponse, ResponseCache
+from stoker.core import CacheManager, ChatMessage, GenerationRequest, GenerationResponse, ResponseCache
 from tests.clusters import ClusterServers
 from tests.managers import make_config
 from tests.servers import RedisServer
@@ -37,6 +37,21 @@ async def test_all_answers_of_a_model_or_a_provider_die_with_one_command(
         assert (await cache.invalidate_provider("anthropic")).acknowledged
         alive = {name for name, request in models.items() if await cache.get_cached_response(request)}
         assert alive == {"small 0", "small 1"}
+
+
+@pytest.mark.parametrize("other", ["", "tenant-b", "b" * 400])
+async def test_answers_of_another_namespace_stay(redis_server: RedisServer, prefix: str, other: str) -> None:
+    async with CacheManager(make_config(redis_server, prefix)) as manager:
+        mine, others = (ResponseCache(manager, namespace=name) for name in ("tenant-a", other))
+        request = asking("Hi", model="gpt-4o")
+        for invalidate, what in ((mine.invalidate_model, "gpt-4o"), (mine.invalidate_provider, "openai")):
+            for cache in (mine, others):
+                assert await cache.cache_response(request, RESPONSE)
+            await invalidate(what)
+            assert await mine.get_cached_response(request) is None
+            assert await others.get_cached_response(request) == RESPONSE
+        await others.invalidate_model("gpt-4o")
+        assert await others.get_cached_response(request) is None
 
 
 async def test_names_that_are_no_tags_are_tagged_all_the_same(redis_server: RedisServer, prefix: str) -> None:

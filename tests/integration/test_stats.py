@@ -227,6 +227,12 @@ def test_statistics_can_be_asked_for_as_in_a_dict() -> None:
     assert 1 not in stats
     with pytest.raises(KeyError, match="model_dump"):
         stats["model_dump"]
+    for plain in (dict(stats), {**stats}, dict(stats.items())):
+        assert (plain["hits"], plain["hit_rate"], plain["hit_rate_percent"]) == (1, 0.25, 25.0)
+        assert "error" not in plain
+        assert plain.keys() == {name for name in stats.model_dump() if name in stats}
+        assert list(plain.values()) == stats.values()
+    assert dict(CacheStats(error="gone"))["error"] == "gone"
 
 
 def test_statistics_are_frozen_and_become_json_with_their_rates() -> None:

@@ -63,6 +63,15 @@ def test_sentinels_have_a_name_for_the_server_and_passwords_of_their_own() -> No
         ("redis+sentinel://h:1", "what they call the server"),
         ("redis+sentinel://h:1/main/x", "what they call the server"),
         ("redis+sentinel://h:1/main?timeout=1", "'timeout' can't be set"),
+        ("unix:///s?db=x", "'db' is a number"),
+        ("unix:///s?db=", "'db' is a number"),
+        ("unix:///s?db=3&db=4", "'db' is there twice: leave one"),
+        ("redis://h?password=hunter2&password=hunter2", "'password' is there twice"),
+        ("redis+sentinel://h:1/main?db=-1", "'db' is a number"),
+        ("rediss://h?ssl_cert_reqs=never", "'ssl_cert_reqs' is none, optional or required"),
+        ("rediss+cluster://h?ssl_check_hostname=off", "'ssl_check_hostname' is true or false"),
+        ("redis://h?ssl_keyfile_password=hunter2", "'ssl_keyfile_password' is for TLS: write rediss://"),
+        ("unix:///s?ssl_ca_certs=x", "'ssl_ca_certs' is for TLS"),
         ("unix+cluster:///x", "is no URL of a kind that is known here"),
     ],
 )
@@ -77,3 +86,15 @@ def test_what_is_refused_is_told_without_passwords(url: str, reason: str) -> Non
 def test_no_password_of_a_server_or_sentinel_is_shown() -> None:
     url = "redis+sentinel://user:hunter2@h1:1,h2:2/main/0?sentinel_password=hunter3"
     assert redact_url(url) == "redis+sentinel://user:***@h1:1,h2:2/main/0?sentinel_password=***"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "unix:///s?db=3&password=",
+        "rediss://h/0?ssl_cert_reqs=none&ssl_check_hostname=False&ssl_ca_certs=/ca",
+        "rediss+sentinel://h/main?ssl_cert_reqs=required",
+    ],
+)
+def test_parameters_that_clients_read_are_taken(url: str) -> None:
+    assert check_redis_url(url) == url

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from stoker.core.errors import ConfigError
+from stoker.core import MemoryCache
+from stoker.core.errors import ConfigError, UsageError
 from stoker.core.settings.config import CacheConfig, RedisConfig, describe
 from stoker.core.settings.redaction import is_secret_name, redact, redact_url
 from stoker.worker.config import BrokerConfig, StokerConfig
@@ -165,6 +167,37 @@ def test_no_error_holds_them(tmp_path: Path, url: str) -> None:
         with pytest.raises(ValidationError) as invalid:
             root.model_validate({"redis": {"url": url}})
         assert SECRET not in str(invalid.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kinds"),
+    [
+        ({"url": f"redis://u:{SECRET}@h:1/x"}, {("redis", "url"): "value_error"}),
+        ({"redis": {"url": f"redis://u:{SECRET}@h/x"}}, {("redis", "url"): "value_error"}),
+        ({"redis_password": SECRET, "redis_port": "x"}, {("redis", "port"): "int_parsing"}),
+        ({"redis_password": [SECRET]}, {("redis", "password"): "string_type"}),
+        ({"redis": f"redis://u:{SECRET}@h"}, {("redis",): "model_type"}),
+        ({"redis_password": SECRET, "types": 5}, {("types",): "dict_type"}),
+        ({"redis": {"passwd": SECRET, "port": 0}},
+         {("redis", "port"): "greater_than_equal", ("redis", "passwd"): "extra_forbidden"}),
+        ({"url": f"redis://:{SECRET}@h", "redis_url": f"redis://:{SECRET}x@h"}, {(): "value_error"}),
+    ],
+)  # fmt: skip
+def test_errors_hold_nothing_that_was_given(
+    arguments: dict[str, Any], kinds: dict[tuple[str, ...], str]
+) -> None:
+    for model in (CacheConfig, StokerConfig):
+        with pytest.raises(ValidationError) as caught:
+            model(**arguments)
+        error = caught.value
+        assert {told["loc"]: told["type"] for told in error.errors()} == kinds
+        assert SECRET not in f"{error!r} {error.errors()} {error.json()}"
+    with pytest.raises(UsageError) as refused:
+        MemoryCache(**arguments)
+    assert SECRET not in "".join(traceback.format_exception(refused.value))
+    invalid = refused.value.__context__
+    assert isinstance(invalid, ValidationError)
+    assert SECRET not in str(invalid.errors())
 
 
 def test_a_broken_command_is_not_quoted(tmp_path: Path) -> None:

@@ -216,3 +216,9 @@ def test_each_root_field_takes_its_own_default(tmp_path: Path, section: str) -> 
     config = load(tmp_path, StokerConfig().model_dump_json(include={section})).value
 
     assert config == StokerConfig()
+
+
+def test_a_broker_s_url_may_say_what_celery_s_pages_say(tmp_path: Path) -> None:
+    url = "rediss://h/0?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs=/ca"
+    broker = load(tmp_path, f"broker: {{url: '{url}'}}").value.broker
+    assert broker.url == "rediss://h/0?ssl_cert_reqs=required&ssl_ca_certs=/ca"

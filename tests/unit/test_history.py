@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.log.history import MAX_PATTERNS, History
+from stoker.core.log.history import History
 from stoker.core.log.position import join_position
 
 RECORDS = st.lists(
@@ -82,16 +82,6 @@ def test_what_is_forgotten_raises_the_horizon() -> None:
         known = history.killer("product", str(position), (), position - 1) == position
         assert known or position <= history.horizon, "neither known nor below the horizon"
     assert 0 < history.horizon < 95
-
-
-def test_more_patterns_than_are_matched_one_by_one_widen_to_their_types() -> None:
-    history = History()
-    for position in range(1, MAX_PATTERNS + 2):
-        history.add(position, [b"pattern", b"product:%d*" % position])
-    assert history.killer("product", "5-something", (), 4) >= 5
-    assert history.killer("product", "nothing like it", (), 4) >= 5, "widened, so it may not live"
-    assert history.killer("page", "1", (), 0) == 0
-    assert history.scopes <= MAX_PATTERNS + 1
 
 
 def test_copies_are_told_apart_from_entries() -> None:

@@ -382,6 +382,7 @@ def test_it_can_be_reset(monitor: CachePerformanceMonitor) -> None:
         ({"max_samples": 0}, "max_samples is above 0"),
         ({"slow_operation": -1}, "slow_operation is above 0"),
         ({"retention": math.nan}, "retention is above 0"),
+        ({"retention": math.inf}, "retention is above 0 and at most 315360000"),
         ({"memory_warning_bytes": 200 * MB}, "memory_warning_bytes is above 0 and at most 104857600"),
         ({"invalidations_critical": 10}, "invalidations_warning is above 0 and at most 10"),
     ],

@@ -102,7 +102,7 @@ def test_two_monitors_of_one_type_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"retention": "1h"}, "retention is above 0, not '1h'"),
+        ({"retention": "1h"}, "retention is above 0 and at most 315360000.0, not '1h'"),
         ({"slow_operation": float("nan")}, "slow_operation is above 0"),
         ({"max_samples": 1.5}, "max_samples is a whole number"),
         ({"memory_warning_bytes": "50MB"}, "memory_warning_bytes is above 0"),

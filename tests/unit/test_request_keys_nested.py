@@ -41,6 +41,17 @@ class Image(msgspec.Struct, tag="image"):
     value: str
 
 
+class Chat(msgspec.Struct, tag="chat", tag_field="kind"):
+    messages: list[Any]
+    model: str
+    seed: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Edit(msgspec.Struct, tag="edit", tag_field="kind"):
+    messages: list[Any]
+    model: str
+
+
 @dataclass
 class Part:
     _kind: str
@@ -113,6 +124,19 @@ def test_what_a_tag_tells_apart_has_keys_of_its_own() -> None:
     keys = {request_key({"messages": [{"role": "user", "content": content}]}) for content in contents}
     assert len(keys) == 4
     assert request_key({"x": Text("a")}) == request_key({"x": {"type": "text", "value": "a"}})
+
+
+def test_a_request_itself_is_told_apart_by_its_tag_and_says_nothing_by_what_is_unset() -> None:
+    messages = [MESSAGE]
+    fields = {"messages": messages, "model": "m"}
+    keys = {request_key(request) for request in (Chat(messages, "m"), Edit(messages, "m"), fields)}
+    assert len(keys) == 3
+    assert request_key(Chat(messages, "m")) == request_key({"kind": "chat", **fields})
+    assert request_key(Chat(messages, "m"), ignore=["kind"]) == request_key(fields)
+    assert request_key(Chat(messages, "m", seed=1)) == request_key({"kind": "chat", "seed": 1, **fields})
+    options = {text_key("text", "qa", options) for options in (Text("a"), Image("a"), {"value": "a"})}
+    assert len(options) == 3
+    assert text_key("text", "qa", Perhaps(1)) == text_key("text", "qa", {"a": 1})
 
 
 def test_parts_whose_hidden_fields_differ_differ() -> None:
