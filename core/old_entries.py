@@ -319,7 +319,7 @@ class OldEntries:
 
     async def _instead(self, cache_type: str, key: str, value: Any, default: Any, into: Any) -> Any:
         """What is answered where an old value could not be stored."""
-        there = await self._manager.get_uncounted(cache_type, key, MISSING, into=into)
+        there = await self._manager.get(cache_type, key, MISSING, into=into, track_stats=False)
         if there is not MISSING:
             return there  # somebody was faster
         # What is stored and no longer served is younger than any old entry.

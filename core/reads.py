@@ -37,20 +37,22 @@ class Reads(Parts):
 
     @overload
     def get(
-        self, cache_type: str, key: str, default: None = None, *, into: type[T]
+        self, cache_type: str, key: str, default: None = None, *, into: type[T], track_stats: bool = True
     ) -> Coroutine[Any, Any, T | None]: ...
 
     @overload
-    def get(self, cache_type: str, key: str, default: D, *, into: type[T]) -> Coroutine[Any, Any, T | D]: ...
+    def get(
+        self, cache_type: str, key: str, default: D, *, into: type[T], track_stats: bool = True
+    ) -> Coroutine[Any, Any, T | D]: ...
 
     @overload
     def get(
-        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
     ) -> Coroutine[Any, Any, Any]: ...
 
     # No `async def`: see `marks`.
     def get(
-        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
     ) -> Coroutine[Any, Any, Any]:
         """Return the value of a key, or `default`.
 
@@ -63,7 +65,10 @@ class Reads(Parts):
             key: The key.
             default: What a miss answers; a stored `None` is no miss.
             into: The type to decode into: a dataclass, a msgspec Struct, a pydantic model.
+            track_stats: Whether it is counted: in statistics, in metrics, towards hot keys.
         """
+        if not track_stats:
+            return self._get(marks_here(), cache_type, key, default, into, TypeCounters())
         if cache_type in self._in_memory:
             try:
                 value = self.memory.hit(cache_type, key, into)
@@ -73,12 +78,6 @@ class Reads(Parts):
             if value is not MISSING:
                 return _given(value)
         return self._get(marks_here(), cache_type, key, default, into)
-
-    def get_uncounted(
-        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any
-    ) -> Coroutine[Any, Any, Any]:
-        """As `get`, but counted nowhere: not in statistics, not in metrics, not towards hot keys."""
-        return self._get(marks_here(), cache_type, key, default, into, TypeCounters())
 
     async def _get(
         self,

@@ -13,6 +13,7 @@ from stoker.core.log.fleet_log import Receipt
 from stoker.core.manager import CacheManager
 from stoker.core.sync.handover import async_form
 from stoker.core.sync.home import Perform
+from stoker.core.sync.owed import surely
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -148,11 +149,13 @@ class SyncCachedFunction(Keyed[P], Generic[P, R]):
             UsageError: An argument can't be told from others.
         """
         key = self.key(*args, **kwargs)
-        return self._perform(lambda manager: self._answering(manager).invalidate(key))
+        return surely(self._perform, lambda manager: self._answering(manager).invalidate(key))
 
     def invalidate_all(self) -> Receipt:
         """Invalidate the results for all arguments, with one command."""
-        return self._perform(lambda manager: self._answering(manager).invalidate_beginning(self._prefix))
+        return surely(
+            self._perform, lambda manager: self._answering(manager).invalidate_beginning(self._prefix)
+        )
 
     @overload
     def __get__(self, instance: None, owner: type[Any], /) -> Self: ...

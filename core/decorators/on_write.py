@@ -20,6 +20,7 @@ from stoker.core.errors import UsageError
 from stoker.core.keys import check_text, glob_escape, several
 from stoker.core.log.scopes import Pattern, Scope, Tag, check_scope
 from stoker.core.manager import CacheManager
+from stoker.core.sync.owed import Owed
 from stoker.core.sync.manager import SyncCacheManager
 from stoker.core.sync.view import SyncCache
 from stoker.core.view import Cache
@@ -66,8 +67,8 @@ def invalidate_on_write(
         UsageError: There is no type, or no such type; a parameter is named that is none, or that no function
             under the prefix has that was decorated before; tags are given for a store of your own; a tag or
             the prefix can't be written to the log; or, when the function is called and before it runs, an
-            argument can't be told from others, a tag that was made of the arguments can't be written, or the
-            manager is of another event loop.
+            argument can't be told from others, a tag that was made of the arguments can't be written, the
+            manager is of another event loop, or an event loop runs where a plain function is called.
     """
     kind, begin = place_of(cache, cache_type, "@invalidate_on_write")
     check_text("a prefix", prefix)
@@ -189,14 +190,20 @@ def _plain_form(
 ) -> Callable[..., Any]:
     if not isinstance(cache, SyncCacheManager | SyncCache):
         raise UsageError(f"{function.__qualname__} is a plain function: use a SyncCacheManager")
-    perform = (cache.face if isinstance(cache, SyncCache) else cache).perform
+    face = cache.face if isinstance(cache, SyncCache) else cache
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         cleared = scopes(args, kwargs)
+        face.check_usable()
+        owed = Owed(face.perform, lambda manager: manager.invalidate(*cleared, reason=function.__qualname__))
         try:
             return function(*args, **kwargs)
         finally:
-            perform(lambda manager: manager.invalidate(*cleared, reason=function.__qualname__))
+            try:
+                owed.pay()
+            except BaseException:  # a time limit may fall at any moment, even at the call's first
+                owed.hand_over()
+                raise
 
     return call

@@ -20,9 +20,11 @@ from stoker.core.loading.conditional import NOT_MODIFIED
 from stoker.core.loading.contention import Contention, Outcome, Verdict
 from stoker.core.loading.flights import Flight, Loaded, View, wait_for
 from stoker.core.loading.lease import Holder, Lease
+from stoker.core.loading.limit import load_limit
 from stoker.core.loading.loaders import values_returned_by
 from stoker.core.loading.loads import Loads
 from stoker.core.loading.sharing import is_shareable
+from stoker.core.loading.threads import ThreadGoneError
 from stoker.core.settings.policy import Policy
 
 VOID = Loaded(None, None, stored=False, seconds=0.0, void=True)
@@ -136,7 +138,9 @@ class Batches:
         try:
             await self._load(batch, own)
         except BaseException as error:  # a cancellation, too: whoever joined must hear of it
+            gone = any(flight.thread_gone for flight in own.values())
             for flight in own.values():
+                flight.thread_gone = gone
                 _land_error(flight, error)
             raise
 
@@ -259,9 +263,13 @@ class Batches:
         )
         began = time.perf_counter()
         try:
-            async with asyncio.timeout_at(turn.deadline):
+            async with load_limit(turn.deadline, policy, batch.cache_type, next(iter(flights))):
                 values: Any = await batch.function(list(flights))
             _check(batch, values)
+        except ThreadGoneError:
+            for flight in flights.values():
+                flight.thread_gone = True
+            raise
         except Exception as error:  # somebody else's function: counted, and raised again
             counters.load_failures += 1
             for key in flights:

@@ -95,6 +95,8 @@ class Flight:
     """Has it look again whether the load that it waits for is still worth waiting for."""
     alone: bool = False
     """Whether it is for one caller: nobody joins it, and it waits for no other process."""
+    thread_gone: bool = False
+    """Whether it was cancelled because the thread of its plain loader was interrupted."""
     woken_at: tuple[int, int, int] | None = None
     """What was known of the log when it was last woken: epoch, records, and what is kept."""
 
@@ -198,7 +200,13 @@ class Flights:
             if known != flight.woken_at:  # this caller knows more of the log than it did
                 flight.woken_at = known
                 flight.wake()
-        loaded = await wait_for(flight.landed)
+        try:
+            loaded = await wait_for(flight.landed)
+        except LoadCancelledError:
+            if not flight.thread_gone:
+                raise
+            self._forget(flight)
+            return None
         if not loaded.void and self._may_serve(flight, loaded.tags, view):
             return loaded
         # It may have landed in this very turn of the loop: who looks again before its callbacks ran would

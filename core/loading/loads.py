@@ -21,9 +21,11 @@ from stoker.core.loading.contention import Contender, Contention, Verdict
 from stoker.core.loading.failing import FailingLoaders
 from stoker.core.loading.flights import Flight, Flights, Loaded
 from stoker.core.loading.lease import Lease
+from stoker.core.loading.limit import load_limit
 from stoker.core.loading.loaders import Loader, LoadFunction, is_conditional, returned_by
 from stoker.core.loading.pacing import Pacing
 from stoker.core.loading.sharing import is_shareable
+from stoker.core.loading.threads import ThreadGoneError
 from stoker.core.loading.throttle import Throttle
 from stoker.core.log.fleet_log import Log
 from stoker.core.log.position import START, format_position
@@ -263,7 +265,7 @@ class Loads:
         counters.early_refreshes += load.behind and lookup is not None and lookup.state is State.FRESH
         began = time.perf_counter()
         try:
-            async with asyncio.timeout_at(deadline):
+            async with load_limit(deadline, policy, load.cache_type, load.key):
                 value = await self._call(load, flight)
         except Exception as error:  # somebody else's function: counted, and raised again
             counters.load_failures += 1
@@ -300,6 +302,9 @@ class Loads:
         token = _loading.set((*_loading.get(), (self, flight, load)))
         try:
             return await load.function(*load.args, **load.kwargs)
+        except ThreadGoneError:
+            flight.thread_gone = True
+            raise
         finally:
             _loading.reset(token)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +14,11 @@ MOST_THREADS = 32
 
 #: Marks what runs a plain function, which takes a thread.
 _PLAIN = "__stoker_plain__"
+
+
+class ThreadGoneError(asyncio.CancelledError):
+    """What ran a plain loader was interrupted: the load is cancelled, and whoever joined it needs another."""
+
 
 _at_work: set[threading.Thread] = set()
 

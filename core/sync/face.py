@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from stoker.core.sync.owed import surely
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -32,6 +34,18 @@ def plain(
 
     def call(self: Face, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.apply(method, *args, **kwargs)
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+def owed(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Any, P], R]:
+    """As `plain`, of a method that does what it is called for even if its caller is interrupted."""
+
+    def call(self: Face, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return surely(self.apply, lambda target: method(target, *args, **kwargs))
 
     functools.update_wrapper(call, method)
     return call

@@ -6,14 +6,14 @@ import os
 import threading
 import time
 import weakref
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
-#: The gates of the calls that what runs here is part of, a gate as often as there are calls.
-_inside: ContextVar[tuple[Gate, ...]] = ContextVar("stoker_inside", default=())
+#: The calls that what runs here is part of; those that have been left don't count.
+_inside: ContextVar[tuple[object, ...]] = ContextVar("stoker_inside", default=())
 
 
 class Gate:
-    """Counts calls from any thread; while it is shut none is let in, but for those within others."""
+    """Knows of calls from any thread; while it is shut none is let in, but for those within others."""
 
     def __init__(self) -> None:
         self.forget()
@@ -21,8 +21,11 @@ class Gate:
 
     def forget(self) -> None:
         """Know of no calls: those are of a process that this one was forked from."""
-        self._changed = threading.Condition()
-        self._calls = 0
+        # A time limit may be raised at any line of Python. Taken by `with`, the lock is let go all the same;
+        # `Condition.__enter__` is Python, and could be left between the two.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._calls: set[object] = set()
         self._shut = False
 
     @property
@@ -30,40 +33,50 @@ class Gate:
         """Whether calls that come now wait."""
         return self._shut
 
-    def enter(self) -> Token[tuple[Gate, ...]]:
-        """Begin a call; what is returned is for `leave`. Whoever is inside already need not wait."""
-        inside = _inside.get()
-        with self._changed:
-            while self._shut and self not in inside:
-                self._changed.wait()
-            self._calls += 1
-        return _inside.set((*inside, self))
+    @property
+    def is_inside(self) -> bool:
+        """Whether what runs here is part of a call: waiting for all calls, it would wait for itself."""
+        return any(call in self._calls for call in _inside.get())
 
-    def leave(self, token: Token[tuple[Gate, ...]]) -> None:
-        """End a call."""
-        _inside.reset(token)
-        with self._changed:
-            self._calls -= 1
+    def enter(self, call: object) -> None:
+        """Begin a call, and have it end with `leave`, even if this is interrupted.
+
+        Whoever is inside already need not wait.
+        """
+        with self._lock:
+            while self._shut and not self.is_inside:
+                self._changed.wait()
+            self._calls.add(call)
+        _inside.set((*_inside.get(), call))
+
+    def leave(self, call: object) -> None:
+        """End a call; once more does nothing."""
+        with self._lock:
+            self._calls.discard(call)
             if self._shut:
                 self._changed.notify_all()
+        _inside.set(tuple(other for other in _inside.get() if other is not call))
 
     def shut(self, timeout: float) -> float:
         """Let nobody in any more, and wait for those inside; return what is left of `timeout` seconds.
 
-        Whoever shut it before is waited for.
+        None of those may call it, see `is_inside`. Whoever shut it before is waited for.
         """
         end = time.monotonic() + timeout
-        with self._changed:
+        with self._lock:
             while self._shut:
                 self._changed.wait()
             self._shut = True
-            own = _inside.get().count(self)
-            self._changed.wait_for(lambda: self._calls <= own, timeout)
+            try:
+                self._changed.wait_for(lambda: not self._calls, timeout)
+            except BaseException:
+                self.open()
+                raise
         return max(end - time.monotonic(), 0.0)
 
     def open(self) -> None:
         """Let everybody in."""
-        with self._changed:
+        with self._lock:
             self._shut = False
             self._changed.notify_all()
 

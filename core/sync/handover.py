@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from stoker.core.loading.threads import mark_plain, start_thread
+from stoker.core.loading.threads import ThreadGoneError, mark_plain, start_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -176,7 +176,8 @@ def _do(
         result = context.run(work)
     except BaseException as error:
         if not isinstance(error, Exception) or _is_time_limit(error):
-            _tell(loop, done, done.cancel)  # the thread leaves: whoever waits for it must not wait for ever
+            # The thread leaves: whoever waits for it must not wait for ever.
+            _tell(loop, done, functools.partial(done.set_exception, ThreadGoneError()))
             raise
         if isinstance(error, StopIteration):  # no future takes it
             error = RuntimeError("the function raised StopIteration")

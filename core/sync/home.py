@@ -6,9 +6,11 @@ import asyncio
 import atexit
 import concurrent.futures
 import logging
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from stoker.core.errors import UsageError
 from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.manager import CacheManager
 from stoker.core.parts import connect_or_close
@@ -85,21 +87,26 @@ class Home:
             timeout: Seconds it may take; without limit where not given.
 
         Raises:
-            UsageError: It is the loop's own thread that calls.
+            UsageError: It is the loop's own thread that calls, or the interpreter ends: no thread runs then.
             TimeoutError: It took too long.
             LoadCancelledError: The cache was closed, and that didn't wait for so long.
             Exception: Whatever `work` raises.
         """
-        token = self.gate.enter()
-        closings = self._closings
+        _refuse_the_end()
+        call, closings = object(), self._closings
         try:
+            self.gate.enter(call)
             return self._perform(work, timeout)
         except concurrent.futures.CancelledError:
             if self._closings == closings:
                 raise
             raise LoadCancelledError("the cache was closed before this was done; try again") from None
         finally:
-            self.gate.leave(token)
+            try:
+                self.gate.leave(call)
+            except BaseException:  # a time limit at its first line
+                self.gate.leave(call)
+                raise
 
     def _perform(self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None) -> T:
         while True:
@@ -122,6 +129,17 @@ class Home:
 
         return self.perform(connected)
 
+    def check_usable(self) -> None:
+        """Refuse what `perform` would; connect if that has not been done.
+
+        Raises:
+            UsageError: The interpreter ends.
+            ConfigError: The server may evict the invalidation log.
+        """
+        _refuse_the_end()
+        if self._manager is None or not self.loop.running:
+            self.connect()
+
     def _connected(self) -> CacheManager:
         if self._manager is None or self._place is not asyncio.get_running_loop():
             raise _ClosedError
@@ -131,7 +149,16 @@ class Home:
         """Let calls and loads under way end within `timeout` seconds, disconnect, and stop the loop.
 
         Calls that come meanwhile wait, and open it again.
+
+        Raises:
+            UsageError: It is closed within a call of its own, for whose end it would wait.
         """
+        if sys.is_finalizing():
+            return  # it was closed before, and what has opened it since has ended
+        if self.gate.is_inside:
+            raise UsageError(
+                "a loader of this cache can't close it: it would wait for itself; close it after the call"
+            )
         left = self.gate.shut(timeout)
         try:
             if self.loop.running:
@@ -166,6 +193,14 @@ class Home:
         manager, self._manager = self._manager, None
         if manager is not None and self._place is asyncio.get_running_loop():
             await manager.close(timeout)
+
+
+def _refuse_the_end() -> None:
+    if sys.is_finalizing():
+        raise UsageError(
+            "the interpreter ends, and its threads have ended: use the cache before that, not in a `__del__` "
+            "of what lives as long as the process (atexit is in time)"
+        )
 
 
 def _report(error: Exception) -> None:

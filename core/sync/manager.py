@@ -23,9 +23,10 @@ from stoker.core.metrics.stats import CacheStats
 from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.given import check_config, from_environment
 from stoker.core.settings.policy import Policy
-from stoker.core.sync.face import Face, plain
+from stoker.core.sync.face import Face, owed, plain
 from stoker.core.sync.handover import async_form
 from stoker.core.sync.home import Home
+from stoker.core.sync.owed import surely
 from stoker.core.sync.view import SyncCache
 from stoker.core.write_through import WriteThrough
 
@@ -90,13 +91,24 @@ class SyncCacheManager(SyncManagerAliases, Face):
         _refuse_a_loop()
         return self._home.connect()
 
+    def check_usable(self) -> None:
+        """Refuse now what would be refused later, when a source has been written to. Connects if need be.
+
+        Raises:
+            UsageError: This thread runs an event loop, which would stand still, or the process ends.
+            ConfigError: As `connect`.
+        """
+        _refuse_a_loop()
+        self._home.check_usable()
+
     def close(self, timeout: float = 5.0) -> None:
         """Let what other threads do end within `timeout` seconds, and disconnect; a later use connects again.
 
         What takes longer is cancelled: its caller gets a `LoadCancelledError`.
 
         Raises:
-            UsageError: This thread runs an event loop, which would stand still.
+            UsageError: This thread runs an event loop, which would stand still; or it is a loader of this
+                cache that closes it, and would be waited for.
         """
         _refuse_a_loop()
         self._home.close(timeout)
@@ -149,17 +161,27 @@ class SyncCacheManager(SyncManagerAliases, Face):
     # -- what a manager does ----------------------------------------------------------------------
 
     @overload
-    def get(self, cache_type: str, key: str, default: None = None, *, into: type[T]) -> T | None: ...
+    def get(
+        self, cache_type: str, key: str, default: None = None, *, into: type[T], track_stats: bool = True
+    ) -> T | None: ...
 
     @overload
-    def get(self, cache_type: str, key: str, default: D, *, into: type[T]) -> T | D: ...
+    def get(
+        self, cache_type: str, key: str, default: D, *, into: type[T], track_stats: bool = True
+    ) -> T | D: ...
 
     @overload
-    def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any: ...
+    def get(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
+    ) -> Any: ...
 
-    def get(self, cache_type: str, key: str, default: Any = None, *, into: Any = Any) -> Any:
+    def get(
+        self, cache_type: str, key: str, default: Any = None, *, into: Any = Any, track_stats: bool = True
+    ) -> Any:
         """Return the value of a key, or `default`; see `CacheManager.get`."""
-        return self.perform(lambda manager: manager.get(cache_type, key, default, into=into))
+        return self.perform(
+            lambda manager: manager.get(cache_type, key, default, into=into, track_stats=track_stats)
+        )
 
     @overload
     def get_many(self, cache_type: str, keys: Iterable[str], *, into: type[T]) -> dict[str, T]: ...
@@ -174,12 +196,12 @@ class SyncCacheManager(SyncManagerAliases, Face):
     set = plain(CacheManager.set)
     set_many = plain(CacheManager.set_many)
     fill = plain(CacheManager.fill)
-    delete = plain(CacheManager.delete)
-    delete_many = plain(CacheManager.delete_many)
-    invalidate = plain(CacheManager.invalidate)
-    invalidate_type = plain(CacheManager.invalidate_type)
-    invalidate_tags = plain(CacheManager.invalidate_tags)
-    invalidate_pattern = plain(CacheManager.invalidate_pattern)
+    delete = owed(CacheManager.delete)
+    delete_many = owed(CacheManager.delete_many)
+    invalidate = owed(CacheManager.invalidate)
+    invalidate_type = owed(CacheManager.invalidate_type)
+    invalidate_tags = owed(CacheManager.invalidate_tags)
+    invalidate_pattern = owed(CacheManager.invalidate_pattern)
     exists = plain(CacheManager.exists)
     ttl = plain(CacheManager.ttl)
     expire = plain(CacheManager.expire)
@@ -326,9 +348,9 @@ class SyncCacheManager(SyncManagerAliases, Face):
             yield write
         except BaseException as raised:  # the block's own end is told, as `async with` would
             error = raised
-            self.perform(lambda manager: end(manager, error))
+            surely(self.perform, lambda manager: end(manager, error))
             raise
-        self.perform(lambda manager: end(manager, None))
+        surely(self.perform, lambda manager: end(manager, None))
 
 
 def _refuse_a_loop() -> None:

@@ -12,7 +12,7 @@ from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.metrics.stats import CacheStats
 from stoker.core.namespace import Namespaced
-from stoker.core.sync.face import Face, plain
+from stoker.core.sync.face import Face, owed, plain
 from stoker.core.sync.handover import async_form
 from stoker.core.view import Cache
 from stoker.core.write_through import WriteThrough
@@ -90,13 +90,13 @@ class SyncCache(Namespaced, SyncViewAliases, Face):
     set = plain(Cache.set)
     set_many = plain(Cache.set_many)
     fill = plain(Cache.fill)
-    delete = plain(Cache.delete)
-    delete_many = plain(Cache.delete_many)
-    invalidate = plain(Cache.invalidate)
-    invalidate_pattern = plain(Cache.invalidate_pattern)
-    invalidate_keys = plain(Cache.invalidate_keys)
-    clear = plain(Cache.clear)
-    clear_beginning = plain(Cache.clear_beginning)
+    delete = owed(Cache.delete)
+    delete_many = owed(Cache.delete_many)
+    invalidate = owed(Cache.invalidate)
+    invalidate_pattern = owed(Cache.invalidate_pattern)
+    invalidate_keys = owed(Cache.invalidate_keys)
+    clear = owed(Cache.clear)
+    clear_beginning = owed(Cache.clear_beginning)
     exists = plain(Cache.exists)
     ttl = plain(Cache.ttl)
     expire = plain(Cache.expire)

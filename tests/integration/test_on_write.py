@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoker.core import Cache, Recipe, SyncCacheManager, UsageError, cached, invalidate_on_write
+from stoker.core import Cache, ConfigError, Recipe, SyncCacheManager, UsageError, cached, invalidate_on_write
 from tests.managers import make_config, make_manager
 from tests.servers import RedisServer
 from tests.stores import Dictionary
@@ -239,6 +239,45 @@ def test_a_plain_function_does_not_write_with_a_tag_that_cant_be_told(
         with pytest.raises(UsageError, match=r"tags are several texts: write \['news'\] for one"):
             write()
         assert rows == {1: "old"}
+
+
+async def test_a_plain_function_does_not_write_where_an_event_loop_runs(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """Its thread must not wait for the cache: the source would have changed, and nothing would be cleared."""
+    face, rows = SyncCacheManager(make_config(redis_server, prefix, page={})), {1: "old"}
+
+    @invalidate_on_write(face.cache("page"), "users")
+    def write(name: str) -> None:
+        rows[1] = name
+
+    with pytest.raises(UsageError, match="an event loop runs in this thread"):
+        write("new")
+    assert rows[1] == "old"
+    await asyncio.to_thread(write, "newer")
+    assert rows[1] == "newer"
+    await asyncio.to_thread(face.close)
+
+
+def test_a_plain_function_does_not_write_where_the_cache_cant_be_opened(
+    own_redis_server: RedisServer, prefix: str
+) -> None:
+    client, rows = own_redis_server.client(), {1: "old"}
+    client.config_set("maxmemory", "100mb")
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    face = SyncCacheManager(make_config(own_redis_server, prefix, page={}))
+
+    @invalidate_on_write(face, "users", cache_type="page")
+    def write(name: str) -> None:
+        rows[1] = name
+
+    with pytest.raises(ConfigError, match="may evict the invalidation log"):
+        write("new")
+    assert rows[1] == "old"
+    client.config_set("maxmemory-policy", "noeviction")
+    write("new")
+    assert rows[1] == "new"
+    face.close()
 
 
 async def test_nothing_is_written_on_another_event_loop(redis_server: RedisServer, prefix: str) -> None:

@@ -86,6 +86,21 @@ async def test_of_two_tiers_each_has_its_part(redis_server: RedisServer, prefix:
         assert 0 < stats.l1.memory_bytes < stats.l2.memory_bytes
 
 
+@pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"], ["memory"]])
+async def test_a_read_that_is_not_to_be_counted_is_counted_nowhere(
+    redis_server: RedisServer, prefix: str, tiers: list[str]
+) -> None:
+    async with make_manager(redis_server, prefix, page={"tiers": tiers}) as cache:
+        await cache.set("page", "k", 1)
+        cache.access.clear()
+        assert await cache.get("page", "k", track_stats=False) == 1
+        assert await cache.get("page", "missing", "none", track_stats=False) == "none"
+        stats = cache.local_stats("page")
+        assert (stats.hits, stats.misses, list(cache.access)) == (0, 0, [])
+        await cache.delete("page", "missing")
+        assert not await cache.set("page", "missing", "computed before"), "a miss leaves its mark all the same"
+
+
 async def test_memory_alone_needs_no_server(prefix: str) -> None:
     async with CacheManager(ALONE) as cache:
         await use(cache, "db_query")

@@ -114,16 +114,23 @@ def test_a_loader_that_closes_another_cache_waits_for_that_one_s_callers(pool: T
     face.close()
 
 
-def test_a_loader_within_a_loader_may_close_the_cache() -> None:
+def test_a_loader_that_closes_its_own_cache_is_refused() -> None:
+    """It would wait for itself, and for the load that it is, until that is cancelled."""
     face = SyncCacheManager(CacheConfig(backend="memory"))
 
-    def outer() -> Any:
-        return face.get_or_load("db_query", "inner", lambda: gate.shut(60) > 59)
+    def load() -> Any:
+        with pytest.raises(UsageError, match="a loader of this cache can't close it"):
+            face.close()
+        return face.get_or_load("db_query", "inner", inner)
 
-    gate = face._home.gate
-    assert face.get_or_load("db_query", "outer", outer) is True, "it waits for nobody but itself"
-    gate.open()
+    def inner() -> str:
+        with pytest.raises(UsageError, match="a loader of this cache can't close it"):
+            face.close()
+        return "loaded"
+
+    assert face.get_or_load("db_query", "outer", load) == "loaded"
     face.close()
+    assert not face._home.loop.running
 
 
 def test_what_nobody_has_any_more_is_closed(own_redis_server: RedisServer, prefix: str) -> None:
@@ -224,7 +231,7 @@ def test_two_who_close_do_so_one_after_the_other(pool: ThreadPoolExecutor) -> No
 
 def test_a_gate_knows_of_no_calls_of_the_process_that_was_forked() -> None:
     gate = Gate()
-    gate.enter()
+    gate.enter(object())
     gate.shut(0)
     gate.forget()
     assert not gate.is_shut

@@ -350,8 +350,10 @@ def test_a_load_that_takes_too_long_is_given_up(cache: SyncCacheManager) -> None
     async def slow() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"hasty:k was not loaded within load_timeout=0\.05 s"):
         cache.get_or_load("hasty", "k", slow)
+    with pytest.raises(TimeoutError, match=r"hasty:k was not loaded within load_timeout=0\.05 s"):
+        cache.get_or_load_many("hasty", ["k"], lambda _: slow())  # type: ignore[arg-type,return-value]
     late = threading.Event()
 
     def plain() -> int:

@@ -172,6 +172,35 @@ def test_a_process_ends_without_closing_it(redis_server: RedisServer, prefix: st
     assert all(line.startswith("action=epoch_opened") for line in told), done.stderr
 
 
+AT_EXIT = """
+import atexit
+
+class Session:
+    def __init__(self, name):
+        self.name = name
+    def __del__(self):
+        cache.delete("item", self.name)
+
+atexit.register(lambda: print(cache.get("item", "k")))
+cache.set("item", "k", 1)
+left = Session("k")
+"""
+
+
+def test_a_process_whose_last_objects_use_the_cache_ends(redis_server: RedisServer, prefix: str) -> None:
+    """A thread that is started then never runs: who waited for it would wait for ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", program(redis_server, prefix) + AT_EXIT],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert "UsageError: the interpreter ends" in done.stderr
+
+
 JOBS = """
 import os
 from celery import Celery

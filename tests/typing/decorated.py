@@ -156,6 +156,7 @@ async def check_writes(manager: CacheManager, face: SyncCacheManager) -> None:
 async def check_reads(manager: CacheManager, view: Cache, store: CacheInterface) -> None:
     assert_type(await manager.get("session", "k", into=User), User | None)
     assert_type(await manager.get("session", "k", 5, into=User), User | int)
+    assert_type(await manager.get("session", "k", 5, into=User, track_stats=False), User | int)
     assert_type(await manager.get("session", "k", into=list[User]), list[User] | None)
     assert_type(await manager.get("session", "k"), Any)
     assert_type(await manager.get("session", "k", into=int | str), Any)
@@ -184,6 +185,7 @@ def check_sync(face: SyncCacheManager, view: SyncCache) -> None:
     assert_type(face.cache("session"), SyncCache)
     assert_type(face.get("session", "k", into=User), User | None)
     assert_type(face.get("session", "k", 5, into=User), User | int)
+    assert_type(face.get("session", "k", into=User, track_stats=False), User | None)
     assert_type(face.get("session", "k"), Any)
     assert_type(view.get("k", into=User), User | None)
     assert_type(view.get_many(["k"], into=User), dict[str, User])

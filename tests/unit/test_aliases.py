@@ -24,7 +24,7 @@ from stoker.core import (
 from tests.pages import text_of
 
 #: What is async itself, or for the worker.
-NOT_WITHOUT_A_LOOP = {"client", "redis", "get_uncounted", "peek", "reload", "share_marks"}
+NOT_WITHOUT_A_LOOP = {"client", "redis", "peek", "reload", "share_marks"}
 
 ALONE = CacheConfig(backend="memory")
 
