@@ -71,9 +71,7 @@ class Cache(Namespaced, ViewAliases, CacheInterface):
 
         With `track_stats=False` it is counted nowhere: not in statistics, metrics or towards hot keys.
         """
-        return self.manager.get(
-            self.cache_type, self.key(key), default, into=into, track_stats=track_stats
-        )
+        return self.manager.get(self.cache_type, self.key(key), default, into=into, track_stats=track_stats)
 
     @overload
     def get_many(self, keys: Iterable[str], *, into: type[T]) -> Coroutine[Any, Any, dict[str, T]]: ...

@@ -20,8 +20,8 @@ from stoker.core.errors import UsageError
 from stoker.core.keys import check_text, glob_escape, several
 from stoker.core.log.scopes import Pattern, Scope, Tag, check_scope
 from stoker.core.manager import CacheManager
-from stoker.core.sync.owed import Owed
 from stoker.core.sync.manager import SyncCacheManager
+from stoker.core.sync.owed import Owed
 from stoker.core.sync.view import SyncCache
 from stoker.core.view import Cache
 

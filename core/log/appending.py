@@ -124,7 +124,7 @@ class Appending:
         told = _Told(scopes, asyncio.get_running_loop().create_future())
         self._told.append(told)
         if len(self._told) == 1:
-            self._begin(self._send_told(), "stoker-log-tell")
+            _ = self._begin(self._send_told(), "stoker-log-tell")
         return await told.position
 
     async def close(self, timeout: float = 1.0) -> None:

@@ -1,7 +1,8 @@
 """What a cache must do, whatever interrupts the thread that waits for it: the source has changed already.
 
-A time limit or Ctrl-C raises in the main thread, wherever that is: before the event loop has heard of the call,
-or while it waits for the loop. Another thread, which nothing interrupts, then does it; twice does no harm.
+A time limit or Ctrl-C raises in the main thread, wherever that is: before the event loop has heard of the
+call, or while it waits for the loop. Another thread, which nothing interrupts, then does it; twice
+does no harm.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ async def test_a_read_that_is_not_to_be_counted_is_counted_nowhere(
         stats = cache.local_stats("page")
         assert (stats.hits, stats.misses, list(cache.access)) == (0, 0, [])
         await cache.delete("page", "missing")
-        assert not await cache.set("page", "missing", "computed before"), "a miss leaves its mark all the same"
+        assert not await cache.set("page", "missing", "computed before"), "a miss leaves its mark"
 
 
 async def test_memory_alone_needs_no_server(prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""What interrupts a thread that waits for a cache: what it owes is done all the same, and nobody else suffers."""
+"""What interrupts a thread that waits for a cache: what it owes is done all the same, and nobody suffers."""
 
 from __future__ import annotations
 
