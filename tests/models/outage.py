@@ -3,8 +3,8 @@
 Modelled: one key, of which the process holds a copy; records from elsewhere and the process's own; a server
 that goes away and comes back, perhaps only to go away again while the log is being read anew (first the epoch
 is looked up, then the records are read: two steps); the sweep, in one step. What the process sends to append
-may be lost on the way, and its caller may have given up waiting by then. A hit while the server is away is held
-to what the process has learnt so far: what it read, what it appended, and what it keeps to append.
+may be lost on the way, and its caller may have given up waiting by then. A hit while the server is away is
+held to what the process has learnt so far: what it read, what it appended, and what it keeps to append.
 
 Not modelled: for how long it may serve; what others invalidate meanwhile, which it can't know.
 """
