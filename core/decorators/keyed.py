@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any, Generic, ParamSpec, cast
 
 from stoker.core.decorators.arguments import DIGEST_BYTES, ArgumentDigest
-from stoker.core.decorators.claims import names_in
+from stoker.core.decorators.claims import names_in, residence_of
 from stoker.core.errors import UsageError
 from stoker.core.identity import short_name_of
 from stoker.core.keys import check_text, check_type_name
@@ -84,6 +84,7 @@ class Keyed(Generic[P]):
         self._name = f"{terms.beginning}{short_name_of(function)}.v{terms.version}"
         """What its loader is called, and its keys begin with."""
         self._prefix = self._name + SEPARATOR
+        self._place = residence_of(place)
         self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore, prefix=self._prefix)
         self._key = self._arguments.__call__
         if terms.cache_type:
@@ -105,7 +106,7 @@ class Keyed(Generic[P]):
         call_tags = self._call_tags if terms.namespace and terms.cache_type else None
         whole = self._arguments.is_whole
         spec = Loader(self._name, function, terms.cache_type, terms.tags, terms.ttl, call_tags, whole)
-        return register(spec) if terms.cache_type else spec
+        return register(spec, self._place) if terms.cache_type else spec
 
     def _call_tags(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
         return argument_tags(self._terms, self._arguments.each(args, kwargs).items())

@@ -354,6 +354,6 @@ def test_a_class_that_moved_within_python_is_the_same_class(monkeypatch: pytest.
     """`pathlib.PurePosixPath` is `pathlib._local.PurePosixPath` on Python 3.13."""
     moved = type("PurePosixPath", (PurePosixPath,), {"__module__": "pathlib._local", "__slots__": ()})
     moved.__qualname__ = "PurePosixPath"
-    monkeypatch.setitem(sys.modules, "pathlib._local", SimpleNamespace(PurePosixPath=moved))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pathlib._local", SimpleNamespace(PurePosixPath=moved))
     assert encode_argument(moved("/a")) == encode_argument(PurePosixPath("/a"))
     assert encode_argument(OwnPath("/a")) != encode_argument(PurePosixPath("/a"))
