@@ -49,6 +49,9 @@ class Terms:
     def __post_init__(self) -> None:
         if self.ttl is not None:
             check_ttl(self.ttl)
+        version: object = self.version
+        if type(version) is not int or version < 0:
+            raise UsageError(f"a version is a whole number, 0 or more, not {version!r}")
         if self.namespace is not None:
             size = len(check_text("a namespace", self.namespace))
             if size > MAX_NAMESPACE_BYTES:
@@ -92,7 +95,7 @@ class Keyed(Generic[P]):
             check_returned(self._name, function)
         self._take_its_name(place)
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key that the result for the arguments is cached under.
 
         Raises:
@@ -160,9 +163,14 @@ def check_function(function: Any) -> None:
     """Refuse what can't be decorated.
 
     Raises:
-        UsageError: It is no function, or one that gives its results one by one.
+        UsageError: It is no function, or one that gives its results one by one, or a method of an instance.
     """
     name = type(function).__name__
+    if isinstance(function, Keyed) and isinstance(cast("Any", function).__wrapped__, MethodType):
+        raise UsageError(
+            f"{function.__qualname__} is bound to an instance, which no key would tell: decorate the method "
+            "in its class"
+        )
     if name in {"classmethod", "staticmethod"}:
         raise UsageError(f"write @{name} above the cache's decorator, not below it")
     if not (inspect.isfunction(function) or isinstance(function, Keyed)):

@@ -188,6 +188,18 @@ def stand_for(function: LoadFunction, registered: LoadFunction) -> None:
     _by_function[function] = _by_function[registered]
 
 
+def returns_awaitable(function: LoadFunction) -> bool:
+    """Whether a function that is not async is annotated to return what is to be awaited."""
+    plain = _plain_function(function)
+    if plain is None or inspect.iscoroutinefunction(plain):
+        return False
+    try:
+        found = _hint(plain)
+    except (NameError, AttributeError, TypeError):
+        return False
+    return found in _AWAITABLES or typing.get_origin(found) in _AWAITABLES
+
+
 def is_conditional(function: LoadFunction) -> bool:
     """Whether a function is annotated to return `NotModified`, beside its values."""
     plain = _plain_function(function)
@@ -306,16 +318,25 @@ def _annotation(function: FunctionType) -> Any:
     Raises:
         NameError: The annotation names what is not there, or not yet.
     """
+    returns = _hint(function)
+    if typing.get_origin(returns) in _AWAITABLES and not inspect.iscoroutinefunction(function):
+        returns = typing.get_args(returns)[-1]
+    return returns
+
+
+def _hint(function: FunctionType) -> Any:
+    """As `_annotation`, as it is written.
+
+    Raises:
+        NameError: The annotation names what is not there, or not yet.
+    """
     annotation = function.__annotations__.get("return", Any)
     if annotation is None:
         return Any
     # Of the return annotation alone: the others may name what exists for type checkers only.
     holder = SimpleNamespace(__annotations__={"returns": annotation})
     scope: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", function.__globals__)
-    returns = typing.get_type_hints(holder, globalns=scope, include_extras=True)["returns"]
-    if typing.get_origin(returns) in _AWAITABLES and not inspect.iscoroutinefunction(function):
-        returns = typing.get_args(returns)[-1]
-    return returns
+    return typing.get_type_hints(holder, globalns=scope, include_extras=True)["returns"]
 
 
 def _report(function: FunctionType, action: str, reason: str) -> None:
