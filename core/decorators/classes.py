@@ -44,8 +44,8 @@ def _looked_up(kind: type[Any]) -> str:
             f"the class {kind.__qualname__} was made by a function, and others may have its name: "
             f"define it in a module, {_ADVICE}"
         )
-    generic = cast("Any", getattr(kind, "__pydantic_generic_metadata__", None)) or {}
-    if generic.get("origin") is not None:
+    generic: Any = getattr(kind, "__pydantic_generic_metadata__", None)
+    if generic and generic["origin"] is not None:
         arguments = ", ".join(_argument_name(kind, one) for one in generic["args"])
         return f"{class_name(generic['origin'])}[{arguments}]"
     if kind.__flags__ & _MADE and not _stands_under_its_name(kind):

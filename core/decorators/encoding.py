@@ -145,7 +145,8 @@ def _zone_name(zone: Any) -> str:
             f"the time zone {zone!r} can't be told from others: pass a time in UTC, or in a ZoneInfo that "
             "has a key"
         )
-    return key if type(zone) is ZoneInfo else f"{class_name(type(zone))} {key}"
+    kind = cast("type[Any]", type(zone))
+    return key if kind is ZoneInfo else f"{class_name(kind)} {key}"
 
 
 def _parts_of(value: Any, walk: _Walk) -> list[bytes] | None:

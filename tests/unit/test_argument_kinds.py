@@ -113,7 +113,7 @@ def test_private_attributes_are_no_further_fields() -> None:
 
 def test_a_model_that_lacks_a_field_is_refused() -> None:
     lacking = Row.model_construct()
-    del lacking.__dict__["id"]
+    vars(lacking).clear()
     with pytest.raises(UsageError, match="a Row has no value for its field 'id'"):
         encode_argument(lacking)
 
