@@ -139,14 +139,12 @@ def _zone_name(zone: Any) -> str:
     """What tells a time zone apart beside the offset that is written out."""
     if zone is None or type(zone) in {timezone, TzInfo}:  # an offset, and no more
         return ""
-    key = zone.key if isinstance(zone, ZoneInfo) else None
-    if key is None:
+    if not isinstance(zone, ZoneInfo) or zone.key is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise UsageError(
             f"the time zone {zone!r} can't be told from others: pass a time in UTC, or in a ZoneInfo that "
             "has a key"
         )
-    kind: type[Any] = type(zone)
-    return key if kind is ZoneInfo else f"{class_name(kind)} {key}"
+    return zone.key if type(zone) is ZoneInfo else f"{class_name(type(zone))} {zone.key}"
 
 
 def _parts_of(value: Any, walk: _Walk) -> list[bytes] | None:

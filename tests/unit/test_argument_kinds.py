@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import io
+import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
@@ -166,7 +168,9 @@ class Rules(tzinfo):
 
 
 def test_a_zone_that_does_not_say_which_it_is_is_refused() -> None:
-    for value in (time(9, tzinfo=Rules(1)), datetime(2025, 1, 1, tzinfo=Rules(2))):
+    one_offset = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lBB", 3600, 0, 0)
+    nameless = ZoneInfo.from_file(io.BytesIO(one_offset + b"LMT\0"))
+    for value in (time(9, tzinfo=Rules(1)), datetime(2025, 1, 1, tzinfo=Rules(2)), time(9, tzinfo=nameless)):
         with pytest.raises(UsageError, match=r"argument 'at' of .*: the time zone .* pass a time in UTC"):
             generate_cache_key("p", at=value)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheConfig, MemoryCache, SyncCacheManager, UsageError, cached
+from stoker.core import CacheConfig, CacheManager, MemoryCache, SyncCacheManager, UsageError, cached
 from stoker.core.decorators import claims
 from stoker.core.loading.loaders import registered
 from tests.stores import Dictionary
@@ -413,6 +413,28 @@ async def test_names_of_functions_that_are_gone_are_not_remembered_for_ever(
     with pytest.raises(UsageError, match="sees other variables"):
         for_a_while(-1, object())
     assert await kept() == -1
+
+
+def test_servers_of_which_no_function_is_left_are_not_remembered_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claims, "MAX_PLACES", 5)
+    monkeypatch.setattr(claims, "_shared", {})
+
+    def for_a_while(place: int) -> Any:
+        @cached(CacheManager(CacheConfig(prefix=f"p{place}")), cache_type="db_query")
+        async def load() -> int:
+            return place
+
+        return load
+
+    kept = for_a_while(-1)
+    for place in range(20):
+        for_a_while(place)
+        gc.collect()
+    assert len(claims._shared) <= 5
+    assert claims.names_in(CacheManager(CacheConfig(prefix="p-1")))._claims
+    assert kept.key()
 
 
 def test_a_function_that_is_refused_has_no_name() -> None:
