@@ -6,6 +6,7 @@ and memory alone works where redis-py is not installed.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from stoker.core.entries.commits import Commits
@@ -14,11 +15,18 @@ from stoker.core.link.link import Link
 from stoker.core.log.assurance import Assurance
 from stoker.core.log.fleet_log import InvalidationLog
 from stoker.core.log.knowledge import Log
-from stoker.core.settings.addresses import Servers, with_parameter
+from stoker.core.settings.addresses import Servers, with_parameter, without_login
 from stoker.core.settings.config import CacheConfig, RedisConfig
 
 if TYPE_CHECKING:
     from stoker.core.link.cluster import ClusterLink
+
+
+def residence(keeper: object, config: CacheConfig | None) -> Hashable:
+    """Where the entries of a keeper are: the same for all that share them; of what is its own, its number."""
+    if config is None or not config.redis.enabled:
+        return id(keeper)
+    return without_login(config.redis.url), config.prefix
 
 
 def make_keys(config: CacheConfig) -> Keys:

@@ -23,9 +23,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
+from stoker.core.decorators.arguments import passes_on
 from stoker.core.entries.codec import MISSING
 from stoker.core.entries.commits import HEAD
 from stoker.core.entries.entry import encode_tags
@@ -165,7 +165,7 @@ class OldEntries:
         if inspect.isasyncgenfunction(load):
             raise UsageError(f"{load.__qualname__} gives its results one by one: no old entry has these")
 
-        @wraps(load)
+        @passes_on(load)
         async def load_old(*args: P.args, **kwargs: P.kwargs) -> R:
             under_way = None if self.over else load_of(load_old)
             if under_way is not None and _misses(under_way[1]):

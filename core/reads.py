@@ -11,6 +11,7 @@ from stoker.core.counters import SAMPLE_EVERY, TypeCounters
 from stoker.core.entries.codec import MISSING
 from stoker.core.entries.lookup import EntryState, Lookup, State
 from stoker.core.keys import check_key, several
+from stoker.core.linking import residence
 from stoker.core.loading.batches import Batch
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.flights import Loaded
@@ -278,7 +279,7 @@ class Reads(Parts):
         """
         self.policy(cache_type)
         check_key(key)
-        spec = find(recipe.loader)
+        spec = find(recipe.loader, cache_type, residence(self, self.config))
         await self.log.catch_up()
         load = Load(cache_type, key, spec.function, recipe.args, recipe.kwargs, spec, killer, warms=True)
         return await self._loads.run(load)

@@ -1,37 +1,27 @@
 """Keys for calls: a digest of a function's arguments that is the same in every process.
 
-Different arguments never share a digest, and equal ones always do: by type and by how the value is written.
-`1`, `1.0`, `True` and `"1"` differ, as do list and tuple, `Decimal("1.0")` and `Decimal("1.00")`, and one
-instant in two time zones; sets and dicts don't depend on their order; NaN equals itself. An object of a class
-of one's own is told apart by what its method `__cache_key__` returns, if it has one, else by its fields where
-it is a dataclass, a named tuple, a Struct or a model; all else is refused, and so is what has state beside
-its fields. A class is told apart by its name: one that a function made is refused, and so are its instances.
+Different arguments never share a digest, and equal ones always do; `encoding` says what tells them apart. A
+function is called as its own parameters say. What a wrapper that takes `*args` and `**kwargs` hands in beside
+them nobody knows: its calls are told apart as they are written.
 
 The digests are the same in every process and on every version of Python: tests/snapshots holds some.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import hashlib
 import inspect
 import math
-import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum, Flag
-from pathlib import PurePath
-from typing import Any, cast
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
-import msgspec
-from pydantic import BaseModel
-
-from stoker.core.decorators.unseen import refuse_unseen
+from stoker.core.decorators.encoding import encode_argument, encode_text
 from stoker.core.errors import UsageError
-from stoker.core.identity import LOCAL, name_of
 from stoker.core.keys import check_text, several
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 #: Bytes of a digest.
 DIGEST_BYTES = 16
@@ -42,19 +32,11 @@ MAX_REMEMBERED = 4096
 #: Bytes that the arguments of a remembered call may have, about.
 MAX_REMEMBERED_BYTES = 256
 
-#: Arguments may hold others, so deep at most.
-MAX_DEPTH = 64
-
 #: Of these, calls with equal arguments of equal types are the same call.
 _FLAT = frozenset((str, int, bool, bytes, type(None), float))
 
 #: Parameters that a call may give by name.
 _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-_AS_TEXT = (datetime, date, time, timedelta, Decimal, UUID, PurePath)
-
-_double = struct.Struct(">d")
-_NAN = _double.pack(float("nan"))
 
 
 class ArgumentDigest:
@@ -80,7 +62,8 @@ class ArgumentDigest:
         prefix: str = "",
     ) -> None:
         self._prefix = prefix
-        self._signature = inspect.signature(function)
+        self._function = function
+        self._signature = own_signature(function)
         self._name = getattr(function, "__qualname__", repr(function))
         names = list(self._signature.parameters)
         wanted = set(names if params is None else self._known("key_params", params))
@@ -93,10 +76,17 @@ class ArgumentDigest:
         known, found = self._signature.parameters, list(several(f"names in {what}", given))
         for name in found:
             if name not in known:
-                raise UsageError(
-                    f"{what}: {self._name} has no parameter {name!r}; it has: {', '.join(known)}"
-                )
+                raise UsageError(f"{what}: {self._name} has no parameter {name!r}; {self._has(name)}")
         return found
+
+    def _has(self, name: str) -> str:
+        """Say which parameters there are; or that they are those of a wrapper."""
+        if not _hands_on(self._signature) or name not in inspect.signature(self._function).parameters:
+            return f"it has: {', '.join(self._signature.parameters)}"
+        return (
+            "it is wrapped by a decorator that takes *args and **kwargs, and may hand in others: write the "
+            "cache's decorator below that one, or give the wrapper parameters of its own or a __signature__"
+        )
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the digest of a call.
@@ -155,7 +145,7 @@ class ArgumentDigest:
         return others is None or others >= kwargs.keys()
 
     def _digest(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
-        parts = [_text(name) + data for name, data in self._encoded(args, kwargs).items()]
+        parts = [encode_text(name) + data for name, data in self._encoded(args, kwargs).items()]
         return self._prefix + _digest_of(parts)
 
     def _encoded(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, bytes]:
@@ -189,10 +179,36 @@ def generate_cache_key(prefix: str, /, **arguments: Any) -> str:
     parts: list[bytes] = []
     for name in sorted(arguments):
         try:
-            parts.append(_text(name) + encode_argument(arguments[name]))
+            parts.append(encode_text(name) + encode_argument(arguments[name]))
         except UsageError as error:
             raise UsageError(f"argument {name!r} of a key of {prefix!r}: {error}") from None
     return f"{prefix}:{_digest_of(parts)}"
+
+
+def own_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the parameters that a function takes itself, not those of one that it wraps."""
+    return inspect.signature(function, follow_wrapped=False)
+
+
+def passes_on(function: Callable[..., Any]) -> Callable[[FunctionT], FunctionT]:
+    """As `functools.wraps`, for what takes `*args` and `**kwargs` and hands on just these."""
+
+    def decorate(wrapper: FunctionT) -> FunctionT:
+        wrapped: Any = functools.wraps(function)(wrapper)
+        signature = own_signature(function)
+        if not _hands_on(signature):
+            wrapped.__signature__ = signature
+        return cast("FunctionT", wrapped)
+
+    return decorate
+
+
+def _hands_on(signature: inspect.Signature) -> bool:
+    """Whether a function takes whatever it is given."""
+    return {one.kind for one in signature.parameters.values()} == {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    }
 
 
 def _uncounted(
@@ -215,7 +231,10 @@ def _alike(value: Any) -> list[Any]:
     """A value, and what others may have been given in its place: a number or a UUID, or a text of it."""
     kind = cast("Any", type(value))
     if kind is int or kind is UUID:
-        return [value, str(value)]
+        try:
+            return [value, str(value)]
+        except ValueError:  # it has more digits than Python writes, and so than any text of it
+            return [value]
     if kind is str:
         return [value, *(other for other in (_parsed(int, value), _parsed(UUID, value)) if other is not None)]
     return [value]
@@ -245,118 +264,6 @@ def _is_small(args: tuple[Any, ...]) -> bool:
         elif kind is int:
             size += value.bit_length() // 8
     return size < MAX_REMEMBERED_BYTES
-
-
-def encode_argument(value: Any, depth: int = MAX_DEPTH) -> bytes:
-    """Return bytes that no different value has.
-
-    Raises:
-        UsageError: The value is of a type that can't be told from others by what it holds.
-    """
-    match value:
-        case None:
-            return b"n"
-        case bool():
-            return b"t" if value else b"f"
-        case str() if type(value) is str:
-            return _text(value)
-        case int() if type(value) is int:
-            return b"i%x;" % value
-        case float() if type(value) is float:
-            return b"d" + (_double.pack(value + 0.0) if value == value else _NAN)  # noqa: PLR0124  it is NaN
-        case bytes() if type(value) is bytes:
-            return b"b%d:%b" % (len(value), value)
-        case _:
-            return _encode_other(value, depth)
-
-
-def _encode_other(value: Any, depth: int) -> bytes:
-    if not depth:
-        raise UsageError("it is nested too deeply")
-    kind = cast("Any", type(value))
-    if hasattr(kind, "__cache_key__"):
-        return _named(value, [b"k", encode_argument(value.__cache_key__(), depth - 1)])
-    if isinstance(value, type):
-        return _encode_class(cast("type[Any]", value))
-    if LOCAL in kind.__qualname__:
-        raise UsageError(
-            f"the class {kind.__qualname__} was made by a function, and others may have its name: "
-            "define it in a module, or give it a method __cache_key__"
-        )
-    if isinstance(value, Flag):
-        return _named(value, [encode_argument(value.value, depth - 1)])  # several together may have no name
-    if isinstance(value, Enum):
-        return _named(value, [_text(value.name)])
-    if isinstance(value, _AS_TEXT):
-        refuse_unseen(value, ())
-        return _named(value, [_text(_text_of(value))])
-    try:
-        parts = _parts_of(value, depth - 1)
-    except AttributeError as error:  # a field that was never given a value
-        raise UsageError(str(error)) from None
-    if parts is None:
-        raise UsageError(
-            f"a {type(value).__qualname__} can't be part of a key: pass what identifies it, leave it out "
-            "with ignore or key_params, or give its class a method __cache_key__"
-        )
-    return parts
-
-
-def _text_of(value: Any) -> str:
-    if isinstance(value, date | time):
-        return f"{value.isoformat()}[{getattr(getattr(value, 'tzinfo', None), 'key', '')}]"
-    return str(value).upper() if isinstance(value, Decimal) else str(value)  # 1e+9 is written in two ways
-
-
-def _encode_class(value: type[Any]) -> bytes:
-    if LOCAL in value.__qualname__:
-        raise UsageError(
-            f"{value.__qualname__} was made by a function, and others may have its name: leave it out "
-            "with ignore or key_params"
-        )
-    return b"c" + _text(name_of(value))
-
-
-def _parts_of(value: Any, depth: int) -> bytes | None:
-    """Encode what holds other values; None for what is not known to."""
-    kind = cast("Any", type(value))
-    if kind in {list, tuple}:
-        return _named(value, [encode_argument(item, depth) for item in value])
-    if kind in {set, frozenset}:
-        return _named(value, sorted(encode_argument(item, depth) for item in value))
-    if kind is dict:
-        return _named(value, _pairs(value.items(), depth))
-    fields: Iterable[str]
-    if isinstance(value, BaseModel):
-        fields = [*kind.model_fields, *(value.model_extra or ()), *(value.__pydantic_private__ or ())]
-        refuse_unseen(value, kind.model_fields)
-    elif isinstance(value, msgspec.Struct):
-        fields = value.__struct_fields__
-        refuse_unseen(value, fields)
-    elif dataclasses.is_dataclass(value):
-        known = dataclasses.fields(value)
-        fields = [field.name for field in known if field.compare]
-        refuse_unseen(value, {field.name for field in known})
-    elif isinstance(value, tuple) and hasattr(kind, "_fields"):
-        refuse_unseen(value, ())
-        return _named(value, [encode_argument(item, depth) for item in cast("Any", value)])
-    else:
-        return None
-    return _named(value, _pairs(((name, getattr(value, name)) for name in fields), depth))
-
-
-def _pairs(pairs: Iterable[tuple[Any, Any]], depth: int) -> Iterator[bytes]:
-    yield from sorted(encode_argument(key, depth) + encode_argument(value, depth) for key, value in pairs)
-
-
-def _text(value: str) -> bytes:
-    data = value.encode("utf-8", "surrogatepass")
-    return b"s%d:%b" % (len(data), data)
-
-
-def _named(value: Any, parts: Iterable[bytes]) -> bytes:
-    found = list(parts)
-    return b"o%b%d[%b]" % (_text(name_of(type(value))), len(found), b"".join(found))
 
 
 def hash_key(data: Any) -> str:

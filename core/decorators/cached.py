@@ -14,6 +14,7 @@ from stoker.core.decorators.places import AsyncPlace, SyncPlace, place_of
 from stoker.core.errors import UsageError
 from stoker.core.keys import several
 from stoker.core.loading.conditional import NotModified
+from stoker.core.loading.loaders import returns_awaitable
 from stoker.core.manager import CacheManager
 from stoker.core.settings.config import CacheConfig
 from stoker.core.sync.manager import SyncCacheManager
@@ -144,7 +145,8 @@ def cached(
         ignore: Parameters that don't tell calls apart. A call that gives one, or one that is not in
             `key_params`, is not warmed: nothing of its arguments is kept.
         tags: Gives the tags of a result.
-        version: Raise it when results of an older version of the function must not be used any more.
+        version: A whole number, to be raised when results of an older version of the function must not be
+            used any more.
         backend: Where a cache that is opened keeps results: `memory`, `redis`, or `multi_layer` for both.
         config: The configuration of a cache that is opened, or the fields of one; `stoker.yaml` and the
             environment where not given.
@@ -187,6 +189,10 @@ class _Decorator:
     ) -> CachedFunction[..., Any] | SyncCachedFunction[..., Any]:
         place, terms = self._place, self._terms
         is_async, name = inspect.iscoroutinefunction(function), function.__qualname__
+        if not is_async and returns_awaitable(function):
+            raise UsageError(
+                f"{name} returns what is to be awaited: write it as `async def`, and await it there"
+            )
         if isinstance(place, SyncCacheManager | SyncCache):
             if is_async:
                 raise UsageError(

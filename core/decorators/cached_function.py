@@ -50,7 +50,7 @@ class CachedFunction(Keyed[P], Generic[P, R]):
         """What results are decoded into; known once the function was called: its annotation may name what is
         defined below it."""
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result for the arguments, from the cache where it is there.
 
         Raises:
@@ -67,7 +67,7 @@ class CachedFunction(Keyed[P], Generic[P, R]):
         value: R = found
         return value
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Invalidate the result for the arguments.
 
         Raises:
@@ -100,17 +100,21 @@ class _Bound(CachedFunction[P, R]):
         self._method = method
         self._instance = instance
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._method(self._instance, *args, **kwargs)
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         return self._method.key(self._instance, *args, **kwargs)
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         return await self._method.invalidate(self._instance, *args, **kwargs)
 
     async def invalidate_all(self) -> Receipt:
         return await self._method.invalidate_all()
+
+    def __reduce__(self) -> Any:
+        """As methods are: by their name in the instance."""
+        return getattr, (self._instance, self.__name__)
 
     def __repr__(self) -> str:
         return f"<bound {self._method!r}>"
@@ -131,7 +135,7 @@ class SyncCachedFunction(Keyed[P], Generic[P, R]):
             found = self._last = ManagerAnswering(manager, self._loader)
         return found
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result for the arguments, from the cache where it is there.
 
         Raises:
@@ -142,7 +146,7 @@ class SyncCachedFunction(Keyed[P], Generic[P, R]):
         found = self._perform(lambda manager: self._answering(manager).answer(key, args, kwargs))
         return cast("R", found)
 
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Invalidate the result for the arguments.
 
         Raises:
@@ -178,17 +182,21 @@ class _SyncBound(SyncCachedFunction[P, R]):
         self._method = method
         self._instance = instance
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._method(self._instance, *args, **kwargs)
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         return self._method.key(self._instance, *args, **kwargs)
 
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         return self._method.invalidate(self._instance, *args, **kwargs)
 
     def invalidate_all(self) -> Receipt:
         return self._method.invalidate_all()
+
+    def __reduce__(self) -> Any:
+        """As methods are: by their name in the instance."""
+        return getattr, (self._instance, self.__name__)
 
     def __repr__(self) -> str:
         return f"<bound {self._method!r}>"

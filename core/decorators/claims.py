@@ -1,29 +1,37 @@
 """Which function keeps its results under which name in a cache: two different ones never share one.
 
-A name comes from a function's module and its own name, and these may be the same for two of them: they may be
-written twice in a module, in two branches, or be made by one function again and again, each of them seeing
-other variables. A module that is imported again makes its functions anew, and so does a factory that is
-called again when what it made before is gone.
+A name comes from a function's module and its own name, and these may be the same for two of them: they may
+be written twice in a module, in two modules of one name, or be made by one function again and again, each of
+them seeing other variables. What one has stored outlives it, and so does its claim. A module that is imported
+again makes its functions anew, and a factory may be called again where what it makes sees the same.
 """
 
 from __future__ import annotations
 
 import gc
-import inspect
+import os
+import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import Any, Literal
 
+from stoker.core.decorators.variables import Mark, chain_of, codes_of, is_the_same, seen_by
 from stoker.core.errors import UsageError
 from stoker.core.identity import LOCAL
+from stoker.core.linking import residence
+from stoker.core.manager import CacheManager
+from stoker.core.sync.manager import SyncCacheManager
 
-#: Names that a cache remembers; of more, only those of functions that are there.
+#: Names that a cache remembers; of more, those of functions that have gone are forgotten, the oldest first.
 MAX_NAMES = 10_000
 
-#: Of these, equal ones are the same.
-_PLAIN = frozenset((str, int, bool, bytes, float, type(None)))
+#: Servers and prefixes of which names are remembered; of more, those are forgotten whose functions have gone.
+MAX_PLACES = 1000
+
+#: Modules of what is typed into an interpreter.
+_TYPED = frozenset(("__main__", "__console__"))
 
 
 class Names:
@@ -43,7 +51,7 @@ class Names:
             counted: The parameters that tell its calls apart.
 
         Raises:
-            UsageError: A different function has it.
+            UsageError: A different function has it, or had it.
         """
         known = self._claims.get((cache_type, name))
         if known is not None and not known.admits(function, counted):
@@ -52,7 +60,8 @@ class Names:
                 raise UsageError(_refusal(function, known))
         if len(self._claims) >= MAX_NAMES:
             self._forget()
-        self._claims[cache_type, name] = _Claim.of(function)
+        self._claims.pop((cache_type, name), None)  # the newest stand last
+        self._claims[cache_type, name] = _Claim.of(function, counted)
 
     def enter(
         self, cache_type: str, beginning: str, function: Callable[..., Any], params: Iterable[str]
@@ -64,12 +73,19 @@ class Names:
 
     def _forget(self) -> None:
         """Functions that are made for a while, each with its own namespace, are not all remembered."""
-        self._claims = {name: one for name, one in self._claims.items() if one.function() is not None}
+        gone = [name for name, one in self._claims.items() if one.function() is None]
+        for name in gone[: len(gone) // 2 + 1]:
+            del self._claims[name]
         self._readers = {
             name: there
             for name, readers in self._readers.items()
             if (there := [reader for reader in readers if reader.function() is not None])
         }
+
+    @property
+    def are_over(self) -> bool:
+        """Whether none of the functions is there any more."""
+        return all(one.function() is None for one in self._claims.values())
 
     def parameters(self, cache_type: str, beginning: str) -> frozenset[str] | None:
         """What tells results apart whose keys begin so; None where no function of this process has such."""
@@ -89,56 +105,96 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A function that has a name."""
+    """A function that has a name, or had it."""
 
     function: weakref.ref[Any]
     code: tuple[CodeType, ...]
     """Its code, and that of the functions that it wraps."""
+    seen: list[Mark]
+    """What it saw beside its arguments when it was decorated."""
     module: int
-    """Which variables it sees as its module's: those of a module that was imported again may be others."""
+    """Which variables it sees as its module's. They are not held: the cache may be one of them."""
+    file: str | None
+    """Where its module is written."""
     spec: Any = field(repr=False)
     """How its module was found: looked for again where that is reloaded."""
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> _Claim:
-        chain = _chain(function)
-        module = chain[-1].__globals__
-        # The variables are not held: the cache may be one of them.
-        return cls(weakref.ref(function), _codes(chain), id(module), module.get("__spec__"))
+    def of(cls, function: Callable[..., Any], counted: Iterable[str]) -> _Claim:
+        module = _module_of(function)
+        seen = seen_by(function, counted)
+        return cls(
+            weakref.ref(function),
+            codes_of(function),
+            seen,
+            id(module),
+            _file_of(module),
+            module.get("__spec__"),
+        )
 
     def admits(self, function: Callable[..., Any], counted: Iterable[str]) -> bool:
         """Whether another function may have the name now."""
         first = self.function()
         if first is function:
             return True
-        anew = self._is_anew(function)
-        if not anew and self.code != _codes(_chain(function)):
-            return False
-        if first is None or (anew and LOCAL not in function.__qualname__):
-            return True
-        return _sees(first, counted) == _sees(function, counted)
+        is_local = LOCAL in function.__qualname__
+        match self._execution(function, first):
+            case "another":
+                return False
+            case "anew" if not is_local:
+                return True
+            case "the same" if self.code != codes_of(function):
+                return False
+            case _:
+                pass
+        if first is None:
+            return is_the_same(self.seen, seen_by(function, counted), held=False)
+        return is_the_same(seen_by(first, counted), seen_by(function, counted), held=True)
 
-    def _is_anew(self, function: Callable[..., Any]) -> bool:
-        """Whether a function's module was executed another time than this one's."""
-        plain = _chain(function)[-1]
-        module = plain.__globals__
-        if id(module) != self.module or module.get("__spec__") is not self.spec:
-            return True
-        typed = self.spec is None and "__file__" not in module  # into an interpreter: it means the new one
-        return typed and (
-            LOCAL not in function.__qualname__ or plain.__code__.co_filename != self.code[-1].co_filename
-        )
+    def _execution(self, function: Callable[..., Any], first: Any) -> Literal["the same", "anew", "another"]:
+        """Which execution of which module makes a function: the one that made this, or that module anew."""
+        module = _module_of(function)
+        name = module.get("__name__")
+        is_registered = getattr(sys.modules.get(str(name)), "__dict__", None) is module
+        is_there = first is not None or is_registered  # else its number may be another one's by now
+        if is_there and id(module) == self.module and module.get("__spec__") is self.spec:
+            # What is typed into an interpreter means the new one.
+            if name not in _TYPED or self.spec is not None or self.file is not None:
+                return "the same"
+            retyped = codes_of(function)[-1].co_filename != self.code[-1].co_filename
+            return "anew" if retyped or LOCAL not in function.__qualname__ else "the same"
+        is_written_here = self.file is not None and self.file == _file_of(module)
+        return "anew" if is_written_here and (is_registered or first is None) else "another"
+
+
+def _module_of(function: Callable[..., Any]) -> dict[str, Any]:
+    found: dict[str, Any] = chain_of(function)[-1].__globals__
+    return found
+
+
+def _file_of(module: dict[str, Any]) -> str | None:
+    file = module.get("__file__")
+    return os.path.realpath(file) if isinstance(file, str) else None
 
 
 _names: dict[int, tuple[weakref.ref[Any], Names]] = {}
+_shared: dict[Hashable, Names] = {}
+
+
+def residence_of(place: Any) -> Hashable:
+    """Where a cache has its entries: the same for all that share them."""
+    return residence(place, place.config if isinstance(place, CacheManager | SyncCacheManager) else None)
 
 
 def names_in(place: Any) -> Names:
-    """The names in a cache, which need not be hashable; they go with it."""
-    known = _names.get(id(place))
+    """The names in a cache: of all that share its entries; or its own, which go with it."""
+    where = residence_of(place)
+    if where != id(place):
+        return _shared_names(where)
+    number = id(place)
+    known = _names.get(number)
     if known is not None and known[0]() is place:
         return known[1]
-    number = id(place)
 
     def forget(gone: weakref.ref[Any]) -> None:
         if (found := _names.get(number)) is not None and found[0] is gone:
@@ -149,52 +205,22 @@ def names_in(place: Any) -> Names:
     return names
 
 
+def _shared_names(where: Hashable) -> Names:
+    if where not in _shared and len(_shared) >= MAX_PLACES:
+        for one in [one for one, names in _shared.items() if names.are_over]:
+            del _shared[one]
+    return _shared.setdefault(where, Names())
+
+
 def _refusal(function: Callable[..., Any], known: _Claim) -> str:
     name = function.__qualname__
-    if known.function() is not None and known.code == _codes(_chain(function)):
+    if known.code == codes_of(function) and known.file == _file_of(_module_of(function)):
         return (
-            f"another {name} of this cache was made before, and sees other variables: give each a "
-            "namespace=… of its own"
+            f"another {name} of this cache was made before, and sees other variables, or such as can't be "
+            "told from them; what it stored may still be there: give each a namespace=… of its own"
         )
     code = known.code[-1]
     return (
         f"another {name} of this cache is there already ({code.co_filename}, line {code.co_firstlineno}), "
         "and they would share their entries: give each a namespace=… of its own, or another name"
     )
-
-
-def _chain(function: Callable[..., Any]) -> list[Any]:
-    """A function, and those that it wraps."""
-    chain: list[Any] = [function]
-    inner = getattr(function, "__wrapped__", None)
-    while hasattr(inner, "__code__") and not _is_in(inner, chain):
-        chain.append(inner)
-        inner = getattr(inner, "__wrapped__", None)
-    return chain
-
-
-def _is_in(one: Any, chain: list[Any]) -> bool:
-    return any(one is other for other in chain)
-
-
-def _codes(chain: list[Any]) -> tuple[CodeType, ...]:
-    return tuple(one.__code__ for one in chain)
-
-
-def _sees(function: Callable[..., Any], counted: Iterable[str]) -> list[Any]:
-    """What a function sees beside its arguments: its variables, and defaults that don't tell calls apart."""
-    chain, known = _chain(function), set(counted)
-    cells = [cell for one in chain for cell in getattr(one, "__closure__", None) or ()]
-    seen = [
-        content for cell in cells for content in _content(cell) if not any(content is one for one in chain)
-    ]
-    parameters = inspect.signature(function).parameters.values()
-    seen += [one.default for one in parameters if one.name not in known]
-    return [(type(one), one) if type(one) in _PLAIN else id(one) for one in seen]
-
-
-def _content(cell: Any) -> list[Any]:
-    try:
-        return [cell.cell_contents]
-    except ValueError:  # nothing yet
-        return []

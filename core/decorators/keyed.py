@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any, Generic, ParamSpec, cast
 
 from stoker.core.decorators.arguments import DIGEST_BYTES, ArgumentDigest
-from stoker.core.decorators.claims import names_in
+from stoker.core.decorators.claims import names_in, residence_of
 from stoker.core.errors import UsageError
 from stoker.core.identity import short_name_of
 from stoker.core.keys import check_text, check_type_name
@@ -49,6 +49,9 @@ class Terms:
     def __post_init__(self) -> None:
         if self.ttl is not None:
             check_ttl(self.ttl)
+        version: object = self.version
+        if type(version) is not int or version < 0:
+            raise UsageError(f"a version is a whole number, 0 or more, not {version!r}")
         if self.namespace is not None:
             size = len(check_text("a namespace", self.namespace))
             if size > MAX_NAMESPACE_BYTES:
@@ -84,6 +87,7 @@ class Keyed(Generic[P]):
         self._name = f"{terms.beginning}{short_name_of(function)}.v{terms.version}"
         """What its loader is called, and its keys begin with."""
         self._prefix = self._name + SEPARATOR
+        self._place = residence_of(place)
         self._arguments = ArgumentDigest(function, terms.key_params, terms.ignore, prefix=self._prefix)
         self._key = self._arguments.__call__
         if terms.cache_type:
@@ -91,7 +95,7 @@ class Keyed(Generic[P]):
             check_returned(self._name, function)
         self._take_its_name(place)
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key that the result for the arguments is cached under.
 
         Raises:
@@ -105,7 +109,7 @@ class Keyed(Generic[P]):
         call_tags = self._call_tags if terms.namespace and terms.cache_type else None
         whole = self._arguments.is_whole
         spec = Loader(self._name, function, terms.cache_type, terms.tags, terms.ttl, call_tags, whole)
-        return register(spec) if terms.cache_type else spec
+        return register(spec, self._place) if terms.cache_type else spec
 
     def _call_tags(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
         return argument_tags(self._terms, self._arguments.each(args, kwargs).items())
@@ -159,9 +163,14 @@ def check_function(function: Any) -> None:
     """Refuse what can't be decorated.
 
     Raises:
-        UsageError: It is no function, or one that gives its results one by one.
+        UsageError: It is no function, or one that gives its results one by one, or a method of an instance.
     """
     name = type(function).__name__
+    if isinstance(function, Keyed) and isinstance(cast("Any", function).__wrapped__, MethodType):
+        raise UsageError(
+            f"{function.__qualname__} is bound to an instance, which no key would tell: decorate the method "
+            "in its class"
+        )
     if name in {"classmethod", "staticmethod"}:
         raise UsageError(f"write @{name} above the cache's decorator, not below it")
     if not (inspect.isfunction(function) or isinstance(function, Keyed)):

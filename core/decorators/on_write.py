@@ -7,12 +7,11 @@ is worked out before the function is called, so that nothing is written whose re
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
-from stoker.core.decorators.arguments import ArgumentDigest
+from stoker.core.decorators.arguments import ArgumentDigest, passes_on
 from stoker.core.decorators.claims import Names, names_in
 from stoker.core.decorators.keyed import Terms, argument_tags, check_function
 from stoker.core.decorators.places import AsyncPlace, SyncPlace, keeper_of, place_of
@@ -169,7 +168,7 @@ def _async_form(
 
     manager = cache.manager if isinstance(cache, Cache) else cache
 
-    @functools.wraps(function)
+    @passes_on(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
         cleared = scopes(args, kwargs)
         if isinstance(manager, CacheManager):
@@ -192,7 +191,7 @@ def _plain_form(
         raise UsageError(f"{function.__qualname__} is a plain function: use a SyncCacheManager")
     face = cache.face if isinstance(cache, SyncCache) else cache
 
-    @functools.wraps(function)
+    @passes_on(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         cleared = scopes(args, kwargs)
         face.check_usable()

@@ -172,11 +172,11 @@ def header_length(data: bytes) -> int:
 
 
 def payload_start(data: bytes) -> int:
-    """Where the payload begins, from at least the fixed header; 0 where the tags are damaged or cut off.
+    """Where the payload begins; 0 where header or tags are cut off, or the tags are damaged.
 
     Without its tags nobody can say whether an entry was invalidated.
     """
-    at, end = HEADER_BYTES, HEADER_BYTES + (data[HEADER_BYTES - 2] << 8 | data[HEADER_BYTES - 1])
+    at, end = HEADER_BYTES, header_length(data)
     if end > len(data):
         return 0
     try:

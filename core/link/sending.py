@@ -92,7 +92,9 @@ class Sending(Calls):
             self._schedule_flush()
         wire.handlers.append(handler)
         self._buffer.append(packed)
-        if len(self._buffer) > WRITE_TOGETHER:
+        waiting = len(self._buffer)
+        # Where no reply is owed, the server has nothing else to do: the turn's first command need not wait.
+        if waiting > WRITE_TOGETHER or waiting == len(wire.handlers):
             self.send_now()
 
     def post_all(self, packed: Sequence[bytes]) -> asyncio.Future[list[Any]]:

@@ -8,7 +8,7 @@ import inspect
 import logging
 import sys
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union
@@ -70,8 +70,9 @@ _by_name: dict[str, Loader] = {}
 _by_function: dict[LoadFunction, Loader] = {}
 #: Functions that call a registered loader; they may be made for a while.
 _standing: WeakKeyDictionary[LoadFunction, Loader] = WeakKeyDictionary()
-#: Decorated functions; they may be made for a while, and go with all that they hold.
-_decorated: WeakValueDictionary[str, Loader] = WeakValueDictionary()
+#: Decorated functions, by where their results are, type and name; they may be made for a while, and go with
+#: all that they hold.
+_decorated: WeakValueDictionary[tuple[Hashable, str, str], Loader] = WeakValueDictionary()
 _returned: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
 _conditional: WeakKeyDictionary[FunctionType, bool] = WeakKeyDictionary()
 _reported: set[str] = set()
@@ -116,9 +117,14 @@ def loader(
     return decorate
 
 
-def register(spec: Loader) -> Loader:
-    """Let a decorated function be found by its name while it is there; another one of the name goes."""
-    _decorated[spec.name] = spec
+def register(spec: Loader, place: Hashable) -> Loader:
+    """Let a decorated function be found while it is there.
+
+    Args:
+        spec: The function.
+        place: Where its results are. One that has its type and name there goes: it is the same, made anew.
+    """
+    _decorated[place, spec.cache_type, spec.name] = spec
     return spec
 
 
@@ -141,18 +147,33 @@ def check_returned(name: str, function: LoadFunction) -> None:
         ) from None
 
 
-def find(name: str) -> Loader:
+def find(name: str, cache_type: str, place: Hashable) -> Loader:
     """Return the loader of a name.
 
+    Args:
+        name: The name.
+        cache_type: The type of what it is to load.
+        place: Where that is. A function that was decorated for another place will do if it is the only one:
+            a server may have another name there.
+
     Raises:
-        UnknownLoaderError: No imported module registers it.
+        UnknownLoaderError: No imported module registers it, or nobody knows which of several is meant.
     """
-    found = _by_name.get(name) or _decorated.get(name)
-    if found is None:
+    found = _by_name.get(name) or _decorated.get((place, cache_type, name))
+    if found is not None:
+        return found
+    others = [spec for (_, *known), spec in _decorated.items() if known == [cache_type, name]]
+    if len(others) == 1:
+        return others[0]
+    if others:
         raise UnknownLoaderError(
-            f"no loader is called {name!r}: list its module under `loaders` in the configuration"
+            f"several functions are called {name!r}, each with results in another cache: give each a "
+            "namespace=… of its own, or name the server in this configuration as in theirs"
         )
-    return found
+    raise UnknownLoaderError(
+        f"no loader of {cache_type!r} is called {name!r}: list its module under `loaders` in the "
+        "configuration"
+    )
 
 
 def find_by_function(function: LoadFunction) -> Loader | None:
@@ -169,6 +190,18 @@ def stand_for(function: LoadFunction, load: LoadFunction) -> None:
     spec = find_by_function(load)
     if spec is not None:
         _standing[function] = spec
+
+
+def returns_awaitable(function: LoadFunction) -> bool:
+    """Whether a function that is not async is annotated to return what is to be awaited."""
+    plain = _plain_function(function)
+    if plain is None or inspect.iscoroutinefunction(plain):
+        return False
+    try:
+        found = _hint(plain)
+    except (NameError, AttributeError, TypeError):
+        return False
+    return found in _AWAITABLES or typing.get_origin(found) in _AWAITABLES
 
 
 def is_conditional(function: LoadFunction) -> bool:
@@ -224,8 +257,7 @@ def values_returned_by(function: LoadFunction) -> Any:
 
 def registered() -> list[Loader]:
     """All loaders, by name."""
-    found = {**dict(_decorated.items()), **_by_name}  # items() holds those that may go meanwhile
-    return [found[name] for name in sorted(found)]
+    return sorted([*_decorated.values(), *_by_name.values()], key=lambda spec: spec.name)
 
 
 def import_loaders(modules: Sequence[str]) -> None:
@@ -290,16 +322,25 @@ def _annotation(function: FunctionType) -> Any:
     Raises:
         NameError: The annotation names what is not there, or not yet.
     """
+    returns = _hint(function)
+    if typing.get_origin(returns) in _AWAITABLES and not inspect.iscoroutinefunction(function):
+        returns = typing.get_args(returns)[-1]
+    return returns
+
+
+def _hint(function: FunctionType) -> Any:
+    """As `_annotation`, as it is written.
+
+    Raises:
+        NameError: The annotation names what is not there, or not yet.
+    """
     annotation = function.__annotations__.get("return", Any)
     if annotation is None:
         return Any
     # Of the return annotation alone: the others may name what exists for type checkers only.
     holder = SimpleNamespace(__annotations__={"returns": annotation})
     scope: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", function.__globals__)
-    returns = typing.get_type_hints(holder, globalns=scope, include_extras=True)["returns"]
-    if typing.get_origin(returns) in _AWAITABLES and not inspect.iscoroutinefunction(function):
-        returns = typing.get_args(returns)[-1]
-    return returns
+    return typing.get_type_hints(holder, globalns=scope, include_extras=True)["returns"]
 
 
 def _report(function: FunctionType, action: str, reason: str) -> None:

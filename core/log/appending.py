@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import Keys
@@ -14,8 +14,6 @@ from stoker.core.log.assurance import Assurance
 from stoker.core.log.kept import Notes
 from stoker.core.log.position import START, parse_position
 from stoker.core.log.scopes import Copy, Scope, to_fields
-
-T = TypeVar("T")
 
 #: Scopes in one record at most; more become several records, so that what a check reads is bounded.
 MAX_RECORD_SCOPES = 500
@@ -98,7 +96,9 @@ class Appending:
 
     async def append_or_keep(self, scopes: Sequence[Scope | Copy], notes: Notes) -> Receipt:
         """As `append`, but what can't be appended is kept. Whoever gives up waiting stops nothing."""
-        return await asyncio.shield(self._begin(self._append_or_keep(scopes, notes), "stoker-log-append"))
+        task = asyncio.create_task(self._append_or_keep(scopes, notes), name="stoker-log-append")
+        self._hold(task)
+        return await asyncio.shield(task)
 
     async def _append_or_keep(self, scopes: Sequence[Scope | Copy], notes: Notes) -> Receipt:
         try:
@@ -107,11 +107,9 @@ class Appending:
             self._keep(scopes, notes)
             return Receipt(None)
 
-    def _begin(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        task = asyncio.create_task(work, name=name)
+    def _hold(self, task: asyncio.Task[Any]) -> None:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        return task
 
     async def tell(self, scopes: Sequence[Scope | Copy]) -> int:
         """Append together with whatever else is told in this turn of the event loop.
@@ -124,7 +122,7 @@ class Appending:
         told = _Told(scopes, asyncio.get_running_loop().create_future())
         self._told.append(told)
         if len(self._told) == 1:
-            _ = self._begin(self._send_told(), "stoker-log-tell")
+            self._hold(asyncio.create_task(self._send_told(), name="stoker-log-tell"))
         return await told.position
 
     async def close(self, timeout: float = 1.0) -> None:

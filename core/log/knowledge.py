@@ -60,7 +60,7 @@ class Log(ABC):
         self.epoch_start = START
         self.epochs_opened: int = 0
         self.version = 0
-        self.view = 0
+        self.view: int = 0
         self.proved = NEVER
         self.last_proved = NEVER
         self._own = START

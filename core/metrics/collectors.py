@@ -8,6 +8,7 @@ keys.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -255,10 +256,11 @@ async def _warming(manager: CacheManager) -> list[Metric]:
             runs.add_metric((cache_type, name.removeprefix("runs ")), amount)
         else:
             keys.add_metric((cache_type, name), amount)
-    stopped = await paused(manager)
     pauses = GaugeMetricFamily("stoker_warming_paused", "Whether warming is paused", labels=("cache_type",))
-    for cache_type in manager.config.types:
-        pauses.add_metric((cache_type,), int(cache_type in stopped))
+    with contextlib.suppress(ReplyError):  # something else stands where pauses are: the rest goes on
+        stopped = await paused(manager)
+        for cache_type in manager.config.types:
+            pauses.add_metric((cache_type,), int(cache_type in stopped))
     return [runs, keys, pauses]
 
 

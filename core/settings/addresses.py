@@ -140,6 +140,25 @@ def with_parts(
     return f"{scheme}://{login}{'@' if login else ''}{places}{path}{_query(pairs)}"
 
 
+def without_login(url: str) -> str:
+    """Return where the entries behind a URL are: its servers and the database, whoever logs in, and how.
+
+    Servers that go by two names are two here.
+    """
+    scheme, _, rest = url.partition("://")
+    authority, path, query = _divide(rest)
+    kind = scheme.partition("+")[2]
+    named = dict(parse_qsl(query)).get("db")
+    if scheme == "unix":
+        return f"{unquote(path)}/{int(named or 0)}"
+    service, _, database = path.strip("/").rpartition("/")
+    if kind == "sentinel" and not service:
+        service, database = database, ""
+    hosts = sorted(_hosts(authority.rpartition("@")[2], _DEFAULT_PORTS.get(kind, 6379)))
+    places = ",".join(_place(host, port) for host, port in hosts)
+    return f"{places}/{service}/{int(named or database or 0)}"
+
+
 def with_parameter(url: str, name: str, value: str) -> str:
     """Return the URL with one more parameter behind its `?`."""
     return f"{url}{'&' if '?' in url else '?'}{name}={value}"

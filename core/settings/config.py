@@ -18,7 +18,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Unpack
@@ -159,15 +159,16 @@ class DiscreetModel(Model):
     ) -> Self:
         """Take what was given out of the errors themselves; from files it is told, without secrets."""
         try:
-            return cls._made_of(given, handler, info)
+            made: Self = cls._made_of(given, handler, info)
         except ValueError as error:
             if info.context is FROM_SETTINGS:
                 raise
             raise without_inputs(cls.__name__, error) from None
+        return made
 
     @classmethod
-    def _made_of(cls, given: Any, handler: ModelWrapValidatorHandler[Self], _info: ValidationInfo) -> Self:
-        return handler(given)
+    def _made_of(cls, given: Any, make: Callable[[Any], Any], info: ValidationInfo) -> Any:  # noqa: ARG003  what derives from it asks
+        return make(given)
 
 
 def _discreet(name: str, value: Any) -> Any:
@@ -280,17 +281,17 @@ class CacheConfig(DiscreetModel):
     """Older names of which a store knows better than the configuration what they mean."""
 
     @classmethod
-    def _made_of(cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+    def _made_of(cls, given: Any, make: Callable[[Any], Any], info: ValidationInfo) -> Any:
         """Take the flat names of older systems as arguments; files and variables have the fields' own."""
         if (arguments := mapping(given)) is None:
-            return handler(given)
+            return make(given)
         said = left_to_stores(arguments)
         if info.context is not FROM_SETTINGS:
             arguments = in_their_places(arguments)
-        made = handler(arguments)
-        made._said.update(said)  # noqa: SLF001
+        made: Self = make(arguments)
+        made._said.update(said)
         for_all = (mapping(arguments.get("types")) or {}).get(ALL_TYPES, {})
-        made._for_all.update(fields_set(for_all))  # noqa: SLF001  it is one of ours
+        made._for_all.update(fields_set(for_all))
         return made
 
     @field_validator("types", mode="before")

@@ -38,7 +38,7 @@ async def paused(manager: CacheManager) -> dict[str, str]:
     Raises:
         LinkError: The server can't be reached.
     """
-    (reply,) = await manager.link.calls([("HGETALL", manager.keys.paused)])
+    reply = await manager.link.call("HGETALL", manager.keys.paused)
     return read_hash(reply)
 
 

@@ -78,8 +78,9 @@ class Truth:
 
     def writing(self, product: int) -> None:
         """A write is being sent: until it is known to be applied, a miss of the product may be its doing."""
-        if product in self._blames:
-            self._blames[product].invalidated_since = float("inf")
+        # Perhaps before the first read of it is answered, whose value it keeps from being stored.
+        blame = self._blames.setdefault(product, _Blame(cold_until=float("inf")))
+        blame.invalidated_since = float("inf")
 
     def wrote(self, event_id: str, product: int, version: int, at: float) -> None:
         """The reply of a write came at `at`: the product's version, and the event that will be in the log."""
@@ -116,6 +117,7 @@ class Truth:
         `expired`: it was read before, and nothing was written since that would have made it go.
         """
         blame = self._blames.setdefault(product, _Blame(cold_until=ended))
+        blame.cold_until = min(blame.cold_until, ended)
         kind: MissKind | None = None
         if missed:
             kind = (

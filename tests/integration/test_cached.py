@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -309,6 +309,9 @@ async def test_what_cannot_be_decorated_is_refused_by_name(redis_server: RedisSe
     async def give() -> Any:
         yield 1
 
+    def give_later(n: int) -> Awaitable[int]:
+        return load(n)
+
     async with manager(redis_server, prefix, ["redis"]) as cache:
         view = cache.cache("page")
         cases: list[tuple[Callable[[], Any], str]] = [
@@ -328,6 +331,12 @@ async def test_what_cannot_be_decorated_is_refused_by_name(redis_server: RedisSe
             (lambda: decorate(view)(len), "is no function"),
             (lambda: decorate(view, ttl=0), "a TTL is a positive number"),
             (lambda: decorate(view, key_params="n")(load), "several texts"),
+            *((lambda v=v: decorate(view, version=v), "whole number") for v in ("1:2", 1.5, -1, True, None)),
+            (
+                lambda: decorate(view)(give_later),
+                "give_later returns what is to be awaited: write it as `asy",
+            ),
+            (lambda: decorate()(give_later), "give_later returns what is to be awaited"),
         ]
         for call, message in cases:
             with pytest.raises(UsageError, match=message):

@@ -175,6 +175,60 @@ def test_methods_look_like_what_they_were() -> None:
     assert deepcopy(Tenant.load) is Tenant.load
 
 
+@dataclasses.dataclass
+class Account:
+    number: int
+
+    @cached(backend="memory")
+    async def balance(self, day: int) -> int:
+        return self.number + day
+
+    @cached(backend="memory")
+    def owner(self, day: int) -> int:
+        return self.number * day
+
+
+async def test_methods_of_an_instance_are_pickled_and_copied_with_it() -> None:
+    account = Account(40)
+    for copy in (pickle.loads(pickle.dumps(account.balance)), deepcopy(account.balance)):
+        assert await copy(2) == 42
+        assert copy.key(2) == account.balance.key(2)
+    for plain in (pickle.loads(pickle.dumps(account.owner)), deepcopy(account.owner)):
+        assert plain.key(2) == account.owner.key(2)
+    await close_default_cache()
+
+
+async def test_parameters_may_have_any_name() -> None:
+    decorate: Any = cached(backend="memory")
+
+    async def load(self: int, key: int, function: int = 0) -> list[int]:
+        return [self, key, function]
+
+    async def load_any(**given: int) -> dict[str, int]:
+        return given
+
+    loaded, loaded_any = decorate(load), decorate(load_any)
+    assert await loaded(self=1, key=2) == await loaded(1, 2) == [1, 2, 0]
+    assert loaded.key(self=1, key=2) == loaded.key(1, 2)
+    assert (await loaded.invalidate(self=1, key=2)).acknowledged
+    assert await loaded_any(self=1, args=2, kwargs=3) == {"self": 1, "args": 2, "kwargs": 3}
+    balance: Any = Account.balance
+    assert await balance(self=Account(1), day=5) == await Account(1).balance(5) == 6
+    assert balance.key(self=Account(1), day=5) == Account(1).balance.key(5)
+    await close_default_cache()
+
+
+def test_a_method_of_an_instance_is_not_decorated_again() -> None:
+    """Its key would not tell of which instance it is."""
+    account, decorate = Account(1), cast("Any", cached(backend="memory"))
+    methods: tuple[Any, ...] = account.balance, account.owner
+    for method in methods:
+        with pytest.raises(
+            UsageError, match="bound to an instance, which no key would tell: decorate the met"
+        ):
+            decorate(method)
+
+
 def test_the_order_of_decorators_is_checked() -> None:
     decorate: Any = cached(backend="memory")
     kinds: tuple[Any, ...] = staticmethod, classmethod

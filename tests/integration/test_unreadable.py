@@ -53,9 +53,11 @@ async def test_what_is_no_entry_or_is_damaged_goes(
             assert await cache.get("page", "k") is None
             assert not client.exists(name), data
             assert cache.counters.of("page").unreadable_unlinked == number
-        client.set(name, b"junk", px=KEEP_MS)
-        assert await cache.get_many("page", ["k", "other"]) == {}
-        assert not client.exists(name)
+        plain = await stored_form(redis_server, cache, [1, 2, 3])
+        for data in (b"junk", *(plain[:length] for length in range(1, len(plain)))):
+            client.set(name, data, px=KEEP_MS)
+            assert await cache.get_many("page", ["k", "other"]) == {}
+            assert not client.exists(name), data
 
 
 @TIERS

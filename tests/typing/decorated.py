@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, Protocol, assert_type
 
 from stoker.core import (
     NOT_MODIFIED,
@@ -126,6 +126,33 @@ class Reader:
     @cached(backend="memory")
     def read_plain(self, number: int) -> User:
         return User(number)
+
+
+class OtherReader(Reader):
+    # A checker sees an attribute where a cached method is.
+    async def read(self, number: int, *, full: bool = False) -> User:  # type: ignore[override]  # pyright: ignore
+        return User(number)
+
+
+class Finds(Protocol):
+    async def find(self, number: int) -> User: ...
+
+
+class Finder:
+    async def find(self, number: int) -> User:
+        return await self._found(number)
+
+    @cached(backend="memory", ignore=["self"])
+    async def _found(self, number: int) -> User:
+        return User(number)
+
+
+class OtherFinder(Finder):
+    async def find(self, number: int) -> User:
+        return await super().find(number + 1)
+
+
+FINDERS: list[Finds] = [Finder(), OtherFinder()]
 
 
 async def check_methods(reader: Reader) -> None:

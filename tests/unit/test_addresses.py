@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.core.settings.addresses import Servers, check_redis_url
+from stoker.core.settings.addresses import Servers, check_redis_url, without_login
 from stoker.core.settings.redaction import redact_url
 
 
@@ -98,3 +98,35 @@ def test_no_password_of_a_server_or_sentinel_is_shown() -> None:
 )
 def test_parameters_that_clients_read_are_taken(url: str) -> None:
     assert check_redis_url(url) == url
+
+
+SAME_PLACE = [
+    ("redis://h:6379/0", "redis://h"),
+    ("redis://h/", "redis://user:pw@H:6379/0"),
+    ("redis://h", "rediss://:pw@h/0?ssl_cert_reqs=none"),
+    ("redis://h/3", "redis://h/1?db=3&password=x"),
+    ("redis://[::1]:6379/0", "redis://u:p@[::1]"),
+    ("unix:///run/r.sock", "unix://u:p@/run/r.sock?db=0"),
+    ("redis+cluster://a:1,b:2", "redis+cluster://u:p@b:2,a:1/0"),
+    ("redis+sentinel://a,b/main", "redis+sentinel://u:p@b:26379,a:26379/main/0?sentinel_password=x"),
+]
+PLACES = [
+    "redis://h",
+    "redis://h/1",
+    "redis://h:1",
+    "redis://i",
+    "unix:///h",
+    "unix:///h?db=1",
+    "redis+sentinel://h/main",
+    "redis+sentinel://h/main/1",
+    "redis+sentinel://h/other",
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME_PLACE)
+def test_who_logs_in_and_how_makes_no_other_place(one: str, other: str) -> None:
+    assert without_login(check_redis_url(one)) == without_login(check_redis_url(other))
+
+
+def test_servers_and_databases_are_places_of_their_own() -> None:
+    assert len({without_login(check_redis_url(url)) for url in PLACES}) == len(PLACES)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal, localcontext
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -28,7 +29,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from stoker.core import UsageError, generate_cache_key
-from stoker.core.decorators.arguments import ArgumentDigest, encode_argument
+from stoker.core.decorators.arguments import ArgumentDigest
+from stoker.core.decorators.encoding import encode_argument
 
 SNAPSHOT = Path(__file__).parent.parent / "snapshots" / "digests-v1.json"
 
@@ -348,9 +350,10 @@ class OwnPath(PurePosixPath):
     __slots__ = ()
 
 
-def test_a_class_that_moved_within_python_is_the_same_class() -> None:
+def test_a_class_that_moved_within_python_is_the_same_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """`pathlib.PurePosixPath` is `pathlib._local.PurePosixPath` on Python 3.13."""
     moved = type("PurePosixPath", (PurePosixPath,), {"__module__": "pathlib._local", "__slots__": ()})
     moved.__qualname__ = "PurePosixPath"
+    monkeypatch.setitem(sys.modules, "pathlib._local", SimpleNamespace(PurePosixPath=moved))
     assert encode_argument(moved("/a")) == encode_argument(PurePosixPath("/a"))
     assert encode_argument(OwnPath("/a")) != encode_argument(PurePosixPath("/a"))

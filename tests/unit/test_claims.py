@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 import gc
 import importlib
+import importlib.util
 import sys
 import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stoker.core import CacheConfig, MemoryCache, SyncCacheManager, UsageError, cached
+from stoker.core import CacheConfig, CacheManager, MemoryCache, SyncCacheManager, UsageError, cached
 from stoker.core.decorators import claims
 from stoker.core.loading.loaders import registered
 from tests.stores import Dictionary
@@ -111,12 +115,12 @@ async def test_defaults_that_tell_nothing_apart_are_seen_like_other_variables() 
     assert await first(1) == await again(1) == ["a", 1]
 
 
-def create_app(cache: MemoryCache, source: object) -> Callable[..., Any]:
+def create_app(cache: MemoryCache, *sources: object) -> Callable[..., Any]:
     """What it makes refers to itself, as applications do."""
 
     @cached(cache, "users")
     async def get_user(number: int) -> list[Any]:
-        return [number, source is not None]
+        return [number, len(sources)] if number else await get_user(1)
 
     class App:
         user = get_user
@@ -125,19 +129,114 @@ def create_app(cache: MemoryCache, source: object) -> Callable[..., Any]:
     return get_user
 
 
-async def test_a_factory_may_be_called_again_when_what_it_made_is_gone() -> None:
-    """Also if nobody has collected it yet."""
+class Database:
+    """Is told apart by being the same one."""
+
+
+class Region(enum.StrEnum):
+    EU = "eu"
+    US = "us"
+
+
+MADE_OF: list[tuple[object, ...]] = [
+    (),
+    ("a",),
+    ("b",),
+    (1,),
+    (True,),
+    (1.5, b"x", None),
+    (("a", 1), frozenset({2})),
+    (("a", 2), frozenset({2})),
+    (date(2026, 1, 1), Decimal("1.0")),
+    (date(2026, 1, 1), Decimal("1.00")),
+    (Region.EU,),
+    (Region.US,),
+]
+
+
+def made_of_two(cache: MemoryCache, one: object, other: object) -> Callable[..., Any]:
+    @cached(cache, "pairs")
+    async def get_pair(number: int) -> list[Any]:
+        return [number, one, other]
+
+    return get_pair
+
+
+@pytest.mark.parametrize(("sees", "other"), list(zip(MADE_OF, [*MADE_OF[1:], MADE_OF[0]], strict=True)))
+async def test_a_factory_may_be_called_again_where_what_it_makes_sees_the_same(
+    sees: tuple[object, ...], other: tuple[object, ...]
+) -> None:
+    """Whether what it made first is there or gone, and though that may not have been collected yet."""
     cache = MemoryCache()
     gc.disable()
     try:
-        first = create_app(cache, object())
+        first = create_app(cache, *sees)
+        again = create_app(cache, *sees)
+        assert await first(0) == await again(0) == [1, len(sees)]
+        del first, again
+        assert await create_app(cache, *sees)(1) == [1, len(sees)]
         with pytest.raises(UsageError, match="sees other variables"):
-            create_app(cache, object())
-        assert await first(1) == [1, True]
-        del first
-        assert await create_app(cache, object())(1) == [1, True]
+            create_app(cache, *other)
     finally:
         gc.enable()
+
+
+async def test_a_factory_may_be_called_again_with_the_very_same_object() -> None:
+    cache, database = MemoryCache(), Database()
+    assert await made_of_two(cache, database, "a")(1)
+    gc.collect()
+    assert await made_of_two(cache, database, "a")(1)
+    for other in (Database(), None, "a"):
+        gc.collect()
+        with pytest.raises(UsageError, match=r"what it stored may still be there: give each a namespace"):
+            made_of_two(cache, other, "a")
+
+
+@pytest.mark.parametrize("make", [Database, list, dict, lambda: [1], lambda: ([],)])
+async def test_what_was_made_of_an_object_that_is_gone_or_may_change_is_like_nothing_else(
+    make: Callable[[], object],
+) -> None:
+    cache, thing = MemoryCache(), make()
+    assert await made_of_two(cache, thing, 1)(1)
+    del thing
+    gc.collect()
+    with pytest.raises(UsageError, match="sees other variables"):
+        made_of_two(cache, make(), 1)
+
+
+async def test_what_requests_make_is_not_shared_between_them() -> None:
+    cache = MemoryCache()
+    rows = {"acme": {1: "acme's"}, "globex": {1: "globex's"}}
+
+    async def handle(tenant: str, namespace: str) -> str:
+        @cached(cache, namespace)
+        async def get(number: int) -> str:
+            return rows[tenant][number]
+
+        return await get(1)
+
+    assert await handle("acme", "rows") == await handle("acme", "rows") == "acme's"
+    with pytest.raises(UsageError, match="sees other variables"):
+        await handle("globex", "rows")
+    assert await handle("globex", "rows of globex") == "globex's"
+
+
+def test_what_is_not_known_yet_is_like_nothing_else() -> None:
+    cache = MemoryCache()
+
+    def make(value: str) -> Any:
+        @cached(cache, "later")
+        async def get() -> str:
+            return source
+
+        source = value
+        return get
+
+    first = make("a")
+    for value in ("a", "b"):
+        with pytest.raises(UsageError, match="sees other variables"):
+            make(value)
+    del first
 
 
 MODULE = """
@@ -178,6 +277,92 @@ def test_a_module_may_not_have_two_of_a_name(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "stoker_twice.py").write_text((MODULE + second).format(factor=1))
     with pytest.raises(UsageError, match="another load of this cache is there already"):
         importlib.import_module("stoker_twice")
+
+
+PLUGIN = """
+TABLE = {table!r}
+
+async def fetch(number: int) -> str:
+    return TABLE + {what!r}
+"""
+
+
+def load_plugin(file: Path, table: str, what: str = "") -> Any:
+    """As programs load plugins: by file, and not among the modules."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(PLUGIN.format(table=table, what=what))
+    spec = importlib.util.spec_from_file_location("plugin", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("what", ["", "!"], ids=["the same code", "other code"])
+async def test_two_files_of_one_module_name_are_two_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    cache = MemoryCache()
+    price = load_plugin(tmp_path / "a" / "plugin.py", "price")
+    assert await cached(cache, "p")(price.fetch)(1) == "price"
+    stock = load_plugin(tmp_path / "b" / "plugin.py", "stock", what)
+    with pytest.raises(UsageError, match="give each a namespace"):
+        cached(cache, "p")(stock.fetch)
+    monkeypatch.setitem(sys.modules, "plugin", stock)
+    with pytest.raises(UsageError, match="give each a namespace"):
+        cached(cache, "p")(stock.fetch)
+    del price
+    gc.collect()
+    with pytest.raises(UsageError, match="give each a namespace"):
+        cached(cache, "p")(stock.fetch)
+
+
+def test_a_file_is_loaded_anew_when_what_it_made_before_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    cache, file = MemoryCache(), tmp_path / "a" / "plugin.py"
+    first = load_plugin(file, "price")
+    kept = cached(cache, "p")(first.fetch)
+    second = load_plugin(file, "price", "!")
+    with pytest.raises(UsageError, match="give each a namespace"):
+        cached(cache, "p")(second.fetch)
+    del kept, first
+    gc.collect()
+    assert cached(cache, "p")(second.fetch).key(1)
+
+
+def execute(code: str, names: dict[str, Any]) -> Any:
+    exec(code, names)
+    return names["rule"]
+
+
+RULE = "async def rule(user: int) -> str:\n    return {!r} + TENANT\n"
+
+
+@pytest.mark.parametrize(("one", "other"), [(("ten", "a"), ("free", "a")), (("ten", "a"), ("ten", "b"))])
+def test_code_that_is_executed_again_is_another_function(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    """It is in no file, and nobody knows what it sees."""
+    cache = MemoryCache()
+    first = execute(RULE.format(one[0]), {"__name__": "rules", "TENANT": one[1]})
+    cached(cache, "rules")(first)
+    for _ in range(2):
+        second = execute(RULE.format(other[0]), {"__name__": "rules", "TENANT": other[1]})
+        with pytest.raises(UsageError, match="give each a namespace"):
+            cached(cache, "rules")(second)
+        first = None
+        gc.collect()
+
+
+def test_what_is_typed_again_into_an_interpreter_means_the_new_one() -> None:
+    console: dict[str, Any] = {"__name__": "__console__", "TENANT": "a"}
+    cache = MemoryCache()
+    first = cached(cache, "rules")(execute(RULE.format("ten"), console))
+    assert cached(cache, "rules")(execute(RULE.format("free"), console)).key(1) == first.key(1)
 
 
 @dataclass
@@ -228,6 +413,28 @@ async def test_names_of_functions_that_are_gone_are_not_remembered_for_ever(
     with pytest.raises(UsageError, match="sees other variables"):
         for_a_while(-1, object())
     assert await kept() == -1
+
+
+def test_servers_of_which_no_function_is_left_are_not_remembered_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claims, "MAX_PLACES", 5)
+    monkeypatch.setattr(claims, "_shared", {})
+
+    def for_a_while(place: int) -> Any:
+        @cached(CacheManager(CacheConfig(prefix=f"p{place}")), cache_type="db_query")
+        async def load() -> int:
+            return place
+
+        return load
+
+    kept = for_a_while(-1)
+    for place in range(20):
+        for_a_while(place)
+        gc.collect()
+    assert len(claims._shared) <= 5
+    assert claims.names_in(CacheManager(CacheConfig(prefix="p-1")))._claims
+    assert kept.key()
 
 
 def test_a_function_that_is_refused_has_no_name() -> None:

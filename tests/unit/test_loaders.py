@@ -41,7 +41,7 @@ async def double(number: int) -> int:
 
 async def test_a_loader_stays_the_function_it_was() -> None:
     assert await double(4) == 8
-    spec = find("tests.double")
+    spec = find("tests.double", "page", "here")
     assert find_by_function(double) is spec
     assert (spec.cache_type, spec.returns) == ("db_query", int)
     assert spec in registered()
@@ -70,7 +70,7 @@ def test_a_type_that_cannot_be_made_from_stored_bytes_is_refused_at_once() -> No
     with pytest.raises(UsageError, match=r"loader 'tests.strange'.*Stranger"):
         loader("tests.strange", cache_type="db_query")(load)
     with pytest.raises(UnknownLoaderError):
-        find("tests.strange")
+        find("tests.strange", "page", "here")
 
 
 @pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), 11 * 365 * 86400, "60", True])
@@ -149,11 +149,13 @@ def wrapped() -> Any:
 def test_what_a_function_returns(function: Callable[..., Any], returns: Any) -> None:
     for _ in range(2):
         assert returned_by(function) is returns
-    assert find_by_function(function) is (find("tests.later") if function is load_later else None)
+    assert find_by_function(function) is (
+        find("tests.later", "page", "here") if function is load_later else None
+    )
 
 
 def test_a_loader_may_return_what_is_defined_after_it() -> None:
-    assert find("tests.later").returns is Later
+    assert find("tests.later", "page", "here").returns is Later
 
 
 def test_functions_made_for_one_call_are_let_go() -> None:
@@ -185,7 +187,7 @@ def test_a_function_whose_type_cannot_be_made_is_told_once(caplog: pytest.LogCap
 
 def test_a_loader_that_is_not_registered_says_where_to_list_it() -> None:
     with pytest.raises(UnknownLoaderError, match="under `loaders`"):
-        find("tests.nowhere")
+        find("tests.nowhere", "page", "here")
 
 
 def test_modules_are_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +196,7 @@ def test_modules_are_found_in_the_working_directory(tmp_path: Path, monkeypatch:
         "from stoker.core import loader\n@loader('mine', cache_type='db_query')\nasync def mine(): return 1\n"
     )
     import_loaders(["my_loaders_here"])
-    assert find("mine").cache_type == "db_query"
+    assert find("mine", "page", "here").cache_type == "db_query"
 
 
 @pytest.mark.parametrize("module", ["no.such.module", "tests.unit.broken_module"])

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, PrivateAttr
 
 from stoker.core import MemoryCache, UsageError, cached
-from stoker.core.decorators.arguments import encode_argument
+from stoker.core.decorators.encoding import encode_argument
 
 T = TypeVar("T")
 

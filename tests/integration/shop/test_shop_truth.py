@@ -108,6 +108,14 @@ def test_a_miss_after_a_write_is_the_writes_doing_once() -> None:
     assert truth.miss(42, began=5.0, ended=5.0 + 0.1, missed=True) == "expired"
 
 
+def test_a_write_during_the_first_read_of_a_product_is_to_blame_for_the_next_miss() -> None:
+    truth = Truth()
+    truth.writing(7)
+    assert truth.miss(7, began=0.0, ended=1.0, missed=True) == "cold"
+
+    assert truth.miss(7, began=1.5, ended=2.0, missed=True) == "invalidated"
+
+
 def test_a_hit_after_the_invalidation_was_applied_ends_its_blame() -> None:
     truth = Truth()
     truth.miss(42, began=1.0, ended=1.0 + 0.1, missed=True)
