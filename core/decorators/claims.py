@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -53,23 +54,25 @@ class Names:
         Raises:
             UsageError: A different function has it, or had it.
         """
-        known = self._claims.get((cache_type, name))
-        if known is not None and not known.admits(function, counted):
-            gc.collect()  # what is gone may only not have been collected yet
-            if not known.admits(function, counted):
-                raise UsageError(_refusal(function, known))
-        if len(self._claims) >= MAX_NAMES:
-            self._forget()
-        self._claims.pop((cache_type, name), None)  # the newest stand last
-        self._claims[cache_type, name] = _Claim.of(function, counted)
+        with _lock:  # handlers in several threads may each make a function of the name
+            known = self._claims.get((cache_type, name))
+            if known is not None and not known.admits(function, counted):
+                gc.collect()  # what is gone may only not have been collected yet
+                if not known.admits(function, counted):
+                    raise UsageError(_refusal(function, known))
+            if len(self._claims) >= MAX_NAMES:
+                self._forget()
+            self._claims.pop((cache_type, name), None)  # the newest stand last
+            self._claims[cache_type, name] = _Claim.of(function, counted)
 
     def enter(
         self, cache_type: str, beginning: str, function: Callable[..., Any], params: Iterable[str]
     ) -> None:
         """Note by which parameters the results of a function are told apart."""
-        found = self._readers.get((cache_type, beginning), [])
-        there = [reader for reader in found if reader.function() is not None]
-        self._readers[cache_type, beginning] = [*there, _Reader(weakref.ref(function), frozenset(params))]
+        with _lock:
+            found = self._readers.get((cache_type, beginning), [])
+            there = [reader for reader in found if reader.function() is not None]
+            self._readers[cache_type, beginning] = [*there, _Reader(weakref.ref(function), frozenset(params))]
 
     def _forget(self) -> None:
         """Functions that are made for a while, each with its own namespace, are not all remembered."""
@@ -108,6 +111,8 @@ class _Claim:
     """A function that has a name, or had it."""
 
     function: weakref.ref[Any]
+    innermost: weakref.ref[Any]
+    """The function itself, below all that wraps it."""
     code: tuple[CodeType, ...]
     """Its code, and that of the functions that it wraps."""
     seen: list[Mark]
@@ -125,6 +130,7 @@ class _Claim:
         seen = seen_by(function, counted)
         return cls(
             weakref.ref(function),
+            weakref.ref(chain_of(function)[-1]),
             codes_of(function),
             seen,
             id(module),
@@ -143,13 +149,25 @@ class _Claim:
                 return False
             case "anew" if not is_local:
                 return True
-            case "the same" if self.code != codes_of(function):
+            case "the same" if self.code != codes_of(function) or self._is_repeated(function):
                 return False
             case _:
                 pass
+        sees = seen_by(function, counted)
         if first is None:
-            return is_the_same(self.seen, seen_by(function, counted), held=False)
-        return is_the_same(seen_by(first, counted), seen_by(function, counted), held=True)
+            return is_the_same(self.seen, sees, held=False)
+        # As it was decorated, and as it is: a variable of a loop is another one's by now.
+        return is_the_same(self.seen, sees, held=True) and is_the_same(
+            seen_by(first, counted), sees, held=True
+        )
+
+    def _is_repeated(self, function: Callable[..., Any]) -> bool:
+        """Whether one and the same definition of a module has made another function, as in a loop.
+
+        What it sees beside its arguments are the module's variables, and nobody knows which of them differ.
+        """
+        plain = chain_of(function)[-1]
+        return LOCAL not in plain.__code__.co_qualname and self.innermost() is not plain
 
     def _execution(self, function: Callable[..., Any], first: Any) -> Literal["the same", "anew", "another"]:
         """Which execution of which module makes a function: the one that made this, or that module anew."""
@@ -177,6 +195,7 @@ def _file_of(module: dict[str, Any]) -> str | None:
     return os.path.realpath(file) if isinstance(file, str) else None
 
 
+_lock = threading.RLock()
 _names: dict[int, tuple[weakref.ref[Any], Names]] = {}
 _shared: dict[Hashable, Names] = {}
 
@@ -189,8 +208,11 @@ def residence_of(place: Any) -> Hashable:
 def names_in(place: Any) -> Names:
     """The names in a cache: of all that share its entries; or its own, which go with it."""
     where = residence_of(place)
-    if where != id(place):
-        return _shared_names(where)
+    with _lock:
+        return _own_names(place) if where == id(place) else _shared_names(where)
+
+
+def _own_names(place: Any) -> Names:
     number = id(place)
     known = _names.get(number)
     if known is not None and known[0]() is place:

@@ -7,7 +7,6 @@ a list, which may change, or an object that has gone, is never the same as anyth
 from __future__ import annotations
 
 import hashlib
-import inspect
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ def codes_of(function: Callable[..., Any]) -> tuple[CodeType, ...]:
 
 
 def seen_by(function: Callable[..., Any], counted: Iterable[str]) -> list[Mark]:
-    """Return marks of a function's variables, and of defaults that don't tell its calls apart.
+    """Return marks of a function's variables and attributes, and of defaults that don't tell its calls apart.
 
     Args:
         function: The function.
@@ -66,13 +65,22 @@ def seen_by(function: Callable[..., Any], counted: Iterable[str]) -> list[Mark]:
     chain, known = chain_of(function), set(counted)
     marks = [mark for one in chain for mark in _marks_of_cells(one, chain)]
     for place, one in enumerate(chain):
-        parameters = inspect.signature(one, follow_wrapped=False).parameters.values()
+        marks += [_mark(value) for name, value in _defaults_of(one) if place or name not in known]
         marks += [
-            _mark(parameter.default)
-            for parameter in parameters
-            if parameter.default is not parameter.empty and (place or parameter.name not in known)
+            mark
+            for name, value in sorted(vars(one).items())
+            if not _stands_for(value, chain)
+            for mark in (_mark(name), _mark(value))
         ]
     return marks
+
+
+def _defaults_of(function: Any) -> list[tuple[str, Any]]:
+    """A function's own defaults: a `__signature__` may hide some."""
+    code, given = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
+    by_name: dict[str, Any] = function.__kwdefaults__ or {}
+    return [*zip(names, given, strict=True), *sorted(by_name.items())]
 
 
 def is_the_same(one: list[Mark], other: list[Mark], *, held: bool) -> bool:
