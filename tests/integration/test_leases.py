@@ -36,13 +36,32 @@ def read(cache: CacheManager, source: Source) -> asyncio.Task[Any]:
     return asyncio.create_task(cache.get_or_load("product", "1", source.load))
 
 
+async def listening(server: RedisServer, asked: int, waiters: int) -> None:
+    """Wait until one process has a lease, and so many others wait to hear what became of its load.
+
+    Each of these asks once more when it listens: else it could miss what was told before.
+
+    Args:
+        server: The server.
+        asked: How often a lease was asked for before all of that.
+        waiters: How many others.
+    """
+    await eventually(lambda: leases_asked(server) >= asked + 1 + 2 * waiters, f"{waiters} listen")
+
+
+def leases_asked(server: RedisServer) -> int:
+    return commands_run(server).get("set", 0)
+
+
 async def test_a_cold_key_is_loaded_once_for_all_processes(redis_server: RedisServer, prefix: str) -> None:
     source = Source({"price": 1})
     source.gate.clear()
     async with fleet(redis_server, prefix, 4) as caches:
+        asked = leases_asked(redis_server)
         waiting = [read(cache, source) for cache in caches for _ in range(10)]
         await eventually(lambda: counted(caches, "leases_waited") == 3, "three processes wait")
         await eventually(lambda: counted(caches, "misses") == 40, "all callers wait")
+        await listening(redis_server, asked, 3)
         source.gate.set()
         assert await asyncio.gather(*waiting) == [{"price": 1}] * 40
         assert (source.loads, counted(caches, "sets")) == (1, 1)
@@ -133,10 +152,11 @@ async def test_when_the_holder_fails_all_who_wait_load_for_themselves_at_once(
     failing.gate.clear()
     source.gate.clear()
     async with fleet(redis_server, prefix, 4) as (cache, *others):
+        asked = leases_asked(redis_server)
         first = read(cache, failing)
         await failing.reading.wait()
         waiting = [read(other, source) for other in others]
-        await eventually(lambda: counted(others, "leases_waited") == 3, "the others wait")
+        await listening(redis_server, asked, 3)
         failing.gate.set()
         with pytest.raises(LookupError, match="gone"):
             await first
