@@ -68,11 +68,16 @@ def seen_by(function: Callable[..., Any], counted: Iterable[str]) -> list[Mark]:
         marks += [_mark(value) for name, value in _defaults_of(one) if place or name not in known]
         marks += [
             mark
-            for name, value in sorted(vars(one).items())
+            for name, value in _attributes_of(one)
             if not _stands_for(value, chain)
             for mark in (_mark(name), _mark(value))
         ]
     return marks
+
+
+def _attributes_of(function: Any) -> list[tuple[str, Any]]:
+    found: dict[str, Any] = function.__dict__
+    return sorted(found.items())
 
 
 def _defaults_of(function: Any) -> list[tuple[str, Any]]:
