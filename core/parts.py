@@ -230,7 +230,7 @@ async def connect_or_close(manager: Parts) -> bool:
     """Connect; what was begun is ended where that raises or is cancelled: nobody else would."""
     try:
         return await manager.connect()
-    except BaseException:
+    except BaseException:  # a cancellation, too
         await manager.close(0)
         raise
 

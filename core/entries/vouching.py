@@ -56,7 +56,7 @@ class Vouching:
         self._commits = commits
         self._restamp = Script("restamp.lua")
         self._by_script_yet = 0
-        self._settled = -1
+        self._version = -1
         """The log's version for which there was nothing beyond `_end`."""
         self._end = 0, START
         self._sets: dict[str, SetOfEntry] = {}
@@ -68,7 +68,7 @@ class Vouching:
             self._by_script_yet -= 1
             return self._by_script(one)
         if (
-            (log.version != self._settled and not self._settle())
+            (log.version != self._version and not self._note_end())
             or (epoch, born) != self._end
             or policy.kind == "authoritative"
             or self._link.is_cluster
@@ -103,13 +103,13 @@ class Vouching:
                 under_way, size = [], 0
         return commits + [await future for future in under_way]
 
-    def _settle(self) -> bool:
+    def _note_end(self) -> bool:
         """Say whether the log ends, as far as this process knows, where it was read to."""
         log = self._log
         self._end = log.epoch, log.seen
-        settled = bool(log.epoch) and log.known == log.seen and log.kept.empty
-        self._settled = log.version if settled else -1
-        return settled
+        is_known = bool(log.epoch) and log.known == log.seen and log.kept.empty
+        self._version = log.version if is_known else -1
+        return is_known
 
     def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
         log, (_, _, epoch, born, *_) = self._log, one

@@ -41,7 +41,7 @@ def start_thread(work: Callable[[], object]) -> None:
     _at_work.add(thread)
     try:
         thread.start()
-    except BaseException:
+    except BaseException:  # it has not begun, and does not count
         _at_work.discard(thread)
         raise
 

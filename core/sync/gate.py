@@ -69,7 +69,7 @@ class Gate:
             self._shut = True
             try:
                 self._changed.wait_for(lambda: not self._calls, timeout)
-            except BaseException:
+            except BaseException:  # a time limit, say: else it would stay shut for good
                 self.open()
                 raise
         return max(end - time.monotonic(), 0.0)

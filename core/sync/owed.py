@@ -48,7 +48,7 @@ class Owed(Generic[TargetT, T]):
     async def _do(self, target: TargetT) -> T:
         try:
             result = await self._work(target)
-        except Exception:
+        except Exception:  # the cache has answered, and would so again
             self._settled = True
             raise
         self._settled = True
@@ -75,6 +75,6 @@ def surely(
     owed = Owed(perform, work)
     try:
         return owed.pay()
-    except BaseException:
+    except BaseException:  # what interrupts the thread that waits, too
         owed.hand_over()
         raise
