@@ -80,6 +80,8 @@ class RedisTier(Judging):
         self._asked: dict[bytes, Future[Any]] = {}
         self.sent: Sent = Check(b"", 0, -1, -1), START, START
         """What the last reply that was asked for is held against."""
+        # Who begins to read later needs a fetch that leaves later.
+        link.on_write.append(self._asked.clear)
         link.on_loop.append(self._asked.clear)
         self._touch = Script("touch.lua")
         self._unlink = Script("unlink_unreadable.lua")
@@ -133,15 +135,14 @@ class RedisTier(Judging):
                 log = self._log
                 # What is known now: a sweep that is heard of before the reply is judged may have had its
                 # killers forgotten, and unlinked the entry only after it was read.
-                self.sent = log.check(), log.history.swept, log.seen
-                # Who begins to read later needs a fetch that leaves later.
-                link.before_flush(asked.clear)
+                self.sent = log.check(loop), log.history.swept, log.seen
             asked[command] = future  # before it is queued, which may send it: then it is to be forgotten
             if link.is_cluster:
                 link.post(fetched.command(key), partial(settle, future))
             else:
                 link.post_packed(command, future.set_result, loop)
         except LinkError as error:
+            link.flush_soon()  # the look at the log may be queued
             asked.pop(command, None)
             future.set_result(error)
         return future

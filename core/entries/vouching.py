@@ -77,13 +77,16 @@ class Vouching:
         loop = get_running_loop()
         future: Future[Commit] = Future(loop=loop)
         try:
-            check = log.check()
+            set_of = self._sets.get(cache_type) or self._set_of(cache_type)
+            command = set_of.pack(key, head, payload, ttl_ms)
+            check = log.check(loop)
             if check.at - log.proved > RECENT_SECONDS:
+                self._link.flush_soon()
                 return self._by_script(one)
             take = partial(self._take, one, check, log.version, future)
-            set_of = self._sets.get(cache_type) or self._set_of(cache_type)
-            self._link.post_packed(set_of.pack(key, head, payload, ttl_ms), take, loop)
+            self._link.post_packed(command, take, loop)
         except LinkError:
+            self._link.flush_soon()  # the look at the log may be queued
             settle(future, Commit.UNREACHABLE)
         return future
 

@@ -49,6 +49,8 @@ class Sending(Calls):
         self._flush_due = False
         self._before_flush: list[Callable[[], None]] = []
         self._unsent = 0
+        self.on_write: list[Callable[[], None]] = []
+        """Called right before each write."""
         self.on_loop: list[Callable[[], None]] = []
         """Called when the link begins to belong to another event loop: what waited on the last is lost."""
 
@@ -62,13 +64,17 @@ class Sending(Calls):
         self._check_ready()
         self._post(command, handler)
 
-    def post_packed(self, packed: bytes, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
+    def post_packed(
+        self, packed: bytes, handler: Handler, loop: asyncio.AbstractEventLoop, *, more: bool = False
+    ) -> None:
         """Queue a command that is packed already; only where all are for one server.
 
         Args:
             packed: The command.
             handler: Called with the reply (or error) inside the read callback.
             loop: The event loop that runs.
+            more: Whether another follows at once that this one is to leave with. Where it can't be queued,
+                the caller sees to it that this one leaves: `flush_soon`.
 
         Raises:
             LinkError: The link is down; nothing was sent.
@@ -88,14 +94,17 @@ class Sending(Calls):
             return
         # As `_queue`, for what is almost all that is sent.
         self._unsent += len(packed)
-        if not self._flush_due:
-            self._schedule_flush()
-        wire.handlers.append(handler)
-        self._buffer.append(packed)
-        waiting = len(self._buffer)
+        handlers, buffer = wire.handlers, self._buffer
+        handlers.append(handler)
+        buffer.append(packed)
+        if more:
+            return
+        waiting = len(buffer)
         # Where no reply is owed, the server has nothing else to do: the turn's first command need not wait.
-        if waiting > WRITE_TOGETHER or waiting == len(wire.handlers):
+        if waiting > WRITE_TOGETHER or waiting == len(handlers):
             self.send_now()
+        elif not self._flush_due:
+            self.flush_soon()
 
     def post_all(self, packed: Sequence[bytes]) -> asyncio.Future[list[Any]]:
         """Queue packed commands; the future gets all replies, errors in their places.
@@ -126,16 +135,23 @@ class Sending(Calls):
         """
         self.check_loop()
         self._before_flush.append(callback)
-        self._schedule_flush()
+        self.flush_soon()
 
     def send_now(self) -> None:
         """Send what this loop turn has gathered so far, so that the server works on it meanwhile.
 
         What asked to be called before the turn's write is called before this one.
         """
-        if self._buffer and self._flush_due:
+        if self._buffer:
+            due = self._flush_due
             self._flush()
-            self._flush_due = True  # the turn's own is still to come
+            self._flush_due |= due  # the turn's own is still to come
+
+    def flush_soon(self) -> None:
+        """Send what this loop turn gathers once it is over."""
+        if not self._flush_due:
+            asyncio.get_running_loop().call_soon(self._flush)
+            self._flush_due = True
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -175,8 +191,7 @@ class Sending(Calls):
         if self._unsent > MAX_UNSENT_BYTES:
             self._make_room()
         self._unsent += len(packed)
-        if not self._flush_due:
-            self._schedule_flush()
+        self.flush_soon()
         wire.handlers.extend(handlers)
         self._buffer.append(packed)
 
@@ -188,16 +203,14 @@ class Sending(Calls):
             raise LinkError(f"{self._unsent} bytes wait to be sent already")
 
     def _flush(self) -> None:
-        callbacks, self._before_flush = self._before_flush, []
-        for callback in callbacks:
-            try:
-                callback()
-            except Exception:  # the others, and the write, must not pay for it
-                logger.exception("action=before_flush_error", extra={"action": "before_flush_error"})
+        for callback in self.on_write:
+            callback()
+        if self._before_flush:
+            self._call_before_flush()
         self._flush_due = False
         self.writes += 1
         if self._before_flush:  # a callback asked for the next write
-            self._schedule_flush()
+            self.flush_soon()
         if not self._buffer:
             return
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
@@ -208,10 +221,13 @@ class Sending(Calls):
             self._unsent = transport.get_write_buffer_size()
             self._sent()
 
-    def _schedule_flush(self) -> None:
-        if not self._flush_due:
-            asyncio.get_running_loop().call_soon(self._flush)
-            self._flush_due = True
+    def _call_before_flush(self) -> None:
+        callbacks, self._before_flush = self._before_flush, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # the others, and the write, must not pay for it
+                logger.exception("action=before_flush_error", extra={"action": "before_flush_error"})
 
     def _forget(self) -> None:
         """Send nothing of what is queued."""

@@ -13,13 +13,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from stoker.core.background import spawn
 from stoker.core.clock import boottime
 from stoker.core.errors import LinkError, ReplyError, StokerError
 from stoker.core.keys import Keys
+from stoker.core.link.calls import Command
 from stoker.core.link.link import Link
+from stoker.core.link.packing import pack
 from stoker.core.log.appending import Appending, Receipt
 from stoker.core.log.assurance import Assurance
 from stoker.core.log.backlog import MOST_FIELDS, Backlog
@@ -97,6 +100,8 @@ class InvalidationLog(Log):
         self._take_failed = False
         self._seen_id = b"0-0"
         self._check: Check | None = None
+        self._packed_look = b"", 0, b""
+        """The command of the last check, and of what it was made: most are the same."""
         self._resyncing: asyncio.Task[None] | None = None
         self._retrying: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
@@ -126,24 +131,34 @@ class InvalidationLog(Log):
     def _masters_changed(self) -> None:
         self.version += 1
 
-    def check(self) -> Check:
+    def check(self, loop: asyncio.AbstractEventLoop | None = None) -> Check:
         """Queue a look at the log into this loop turn's write, before what the caller queues next.
 
         When the reply to a command queued after it on the same connection has come, it is done.
 
+        Args:
+            loop: Of a caller that posts a packed command at once, the event loop that runs: the look leaves
+                with that.
+
         Raises:
             LinkError: The link is down.
         """
-        check = self._check
-        if check is None or check.write != self._link.writes:
+        check, link = self._check, self._link
+        if check is None or check.write != link.writes:
             count = self._chunk_count if self._behind else CHECK_COUNT
-            taken = check = Check(self._seen_id, count, self._link.writes, self.view)
-            self._link.post(
-                ("XRANGE", self._keys.log, check.since, "+", "COUNT", check.count),
-                lambda reply: self._take(taken, reply),
-            )
+            check = Check(self._seen_id, count, link.writes, self.view)
+            take = partial(self._take, check)
+            if loop is None or link.is_cluster:
+                link.post(self._look(check.since, count), take)
+            else:
+                if self._packed_look[:2] != (check.since, count):
+                    self._packed_look = check.since, count, pack(self._look(check.since, count))
+                link.post_packed(self._packed_look[2], take, loop, more=True)
             self._check = check
         return check
+
+    def _look(self, since: bytes, count: int) -> Command:
+        return ("XRANGE", self._keys.log, since, "+", "COUNT", count)
 
     async def catch_up(self) -> bool:
         """Read on until the end of the log; say whether it was reached and the log's epoch is known."""

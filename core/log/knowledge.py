@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -113,10 +114,14 @@ class Log(ABC):
     # -- reading ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def check(self) -> Check:
+    def check(self, loop: AbstractEventLoop | None = None) -> Check:
         """Queue a look at the log into this loop turn's write, before what the caller queues next.
 
         When the reply to a command queued after it on the same connection has come, it is done.
+
+        Args:
+            loop: Of a caller that posts a packed command at once, the event loop that runs: the look leaves
+                with that.
 
         Raises:
             LinkError: The log can't be asked.

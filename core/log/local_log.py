@@ -36,7 +36,7 @@ class LocalLog(Log):
         self._add(["epoch", f"{self.epoch:016x}"])
         self.epoch_start = self.seen
 
-    def check(self) -> Check:
+    def check(self, loop: asyncio.AbstractEventLoop | None = None) -> Check:  # noqa: ARG002
         """A look at the log that is complete already."""
         check = Check(format_position(self.seen).encode(), 1, 0, 0)
         check.complete = check.done = True
