@@ -67,17 +67,16 @@ class Vouching:
         if self._by_script_yet:
             self._by_script_yet -= 1
             return self._by_script(one)
-        if (
-            (log.version != self._version and not self._note_end())
-            or (epoch, born) != self._end
-            or policy.kind == "authoritative"
-            or self._link.is_cluster
-        ):
+        if (log.version != self._version and not self._note_end()) or (epoch, born) != self._end:
             return self._by_script(one)
+        set_of = self._sets.get(cache_type)
+        if set_of is None:
+            if policy.kind == "authoritative" or self._link.is_cluster:
+                return self._by_script(one)
+            set_of = self._set_of(cache_type)
         loop = get_running_loop()
         future: Future[Commit] = Future(loop=loop)
         try:
-            set_of = self._sets.get(cache_type) or self._set_of(cache_type)
             command = set_of.pack(key, head, payload, ttl_ms)
             check = log.check(loop)
             if check.at - log.proved > RECENT_SECONDS:

@@ -25,15 +25,17 @@ class RangeOfEntry:
     def __init__(self, begin: str, last: int) -> None:
         self._begin, self._last = begin, last
         around = len(begin.encode()) + len("}")
-        self._heads = [f"*4\r\n$8\r\nGETRANGE\r\n${around + n}\r\n{begin}" for n in range(LONGEST_HEAD)]
+        self._heads = [
+            b"*4\r\n$8\r\nGETRANGE\r\n$%d\r\n%b" % (around + n, begin.encode()) for n in range(LONGEST_HEAD)
+        ]
         """What a command begins with, by the bytes of its key."""
-        self._end = f"}}\r\n$1\r\n0\r\n${len(str(last))}\r\n{last}\r\n"
+        self._end = b"}\r\n$1\r\n0\r\n$%d\r\n%d\r\n" % (len(str(last)), last)
 
     def pack(self, key: str) -> bytes:
         """The command for a key; packing it so takes a tenth of the general way."""
-        length = len(key) if key.isascii() else len(key.encode())
-        if length < LONGEST_HEAD:
-            return f"{self._heads[length]}{key}{self._end}".encode()
+        name = key.encode()
+        if len(name) < LONGEST_HEAD:
+            return self._heads[len(name)] + name + self._end
         return pack(self.command(key))
 
     def command(self, key: str) -> Command:
@@ -48,24 +50,22 @@ class SetOfEntry:
         begin: What the Redis keys of the type's entries begin with; a brace ends them.
     """
 
-    __slots__ = ("_begin", "_heads")
+    __slots__ = ("_begin", "_heads", "_ttl", "_ttl_ms")
 
     def __init__(self, begin: str) -> None:
         self._begin = begin
         around = len(begin.encode()) + len("}")
-        self._heads = [f"*5\r\n$3\r\nSET\r\n${around + n}\r\n{begin}" for n in range(LONGEST_HEAD)]
+        self._heads = [
+            b"*5\r\n$3\r\nSET\r\n$%d\r\n%b" % (around + n, begin.encode()) for n in range(LONGEST_HEAD)
+        ]
+        self._ttl_ms, self._ttl = 0, b""
 
     def pack(self, key: str, head: bytes, payload: bytes, ttl_ms: int) -> bytes:
         """The command that stores what has this head and this payload; they are copied once."""
-        length = len(key) if key.isascii() else len(key.encode())
-        if length >= LONGEST_HEAD:
+        name = key.encode()
+        if len(name) >= LONGEST_HEAD:
             return pack(("SET", f"{self._begin}{key}}}", head + payload, "PX", ttl_ms))
-        ttl = str(ttl_ms)
-        return b"".join(
-            (
-                f"{self._heads[length]}{key}}}\r\n${len(head) + len(payload)}\r\n".encode(),
-                head,
-                payload,
-                f"\r\n$2\r\nPX\r\n${len(ttl)}\r\n{ttl}\r\n".encode(),
-            )
-        )
+        if ttl_ms != self._ttl_ms:  # without jitter, the last one's
+            self._ttl_ms, self._ttl = ttl_ms, b"\r\n$2\r\nPX\r\n$%d\r\n%d\r\n" % (len(str(ttl_ms)), ttl_ms)
+        size = b"}\r\n$%d\r\n" % (len(head) + len(payload))
+        return b"".join((self._heads[len(name)], name, size, head, payload, self._ttl))
