@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--connections", type=int, default=128, help="requests under way at once (default: 128)"
     )
+    options.add_argument(
+        "--timeout", type=float, default=5, help="seconds until a request is given up (default: %(default)s)"
+    )
     options.add_argument("--redis", help="the server with the invalidation log (default: ask the shop)")
     options.add_argument("--seed", type=int, default=1, help="of what is left to chance (default: 1)")
     options.add_argument("--endless", action="store_true", help="go on until stopped; progress only")
@@ -71,6 +74,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         warmup=options.warmup,
         redis=options.redis,
         connections=options.connections,
+        timeout=options.timeout,
         endless=options.endless,
         seed=options.seed,
     )

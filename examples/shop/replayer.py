@@ -86,6 +86,8 @@ class Plan:
     """The server with the invalidation log; the one that the shop names where not given."""
     connections: int = 128
     """Requests under way at once."""
+    timeout: float = 5.0
+    """Seconds until a request is given up, its waiting for a connection included."""
     endless: bool = False
     """Start anew with counting after each line of progress: for traffic that goes on for days."""
     seed: int = 1
@@ -100,7 +102,7 @@ class Replay:
         self.truth = Truth()
         self.stopping = asyncio.Event()
         """Set it to end the replay early; the report is of what was done."""
-        self._client = HttpClient(plan.url, connections=plan.connections)
+        self._client = HttpClient(plan.url, connections=plan.connections, timeout=plan.timeout)
         self._chance = random.Random(plan.seed)
         self._recent: deque[int] = deque(maxlen=RECENT_REQUESTS)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -52,7 +52,7 @@ async def consumer(url: str, prefix: str) -> AsyncGenerator[EventConsumer, None]
 
 def traffic(url: str, requests: int, *, rate: float = 200, writes: float = 0) -> Plan:
     products = itertools.islice(zipf(1.0, 20), requests)
-    return Plan(url=url, products=products, rate=rate, writes=writes)
+    return Plan(url=url, products=products, rate=rate, writes=writes, timeout=30)
 
 
 async def test_a_shop_that_misses_its_invalidations_is_found_out(
@@ -130,15 +130,15 @@ async def test_no_read_of_the_real_shop_is_stale_after_its_event_was_applied(
 ) -> None:
     with real_shop(redis_server.url, prefix, tmp_path, CONFIG) as url:
         async with consumer(redis_server.url, prefix):
-            report = await Replay(traffic(url, 1000, rate=250, writes=50)).run()
+            report = await Replay(traffic(url, 500, rate=100, writes=25)).run()
 
-    assert report["errors"] == 0, report
+    assert report["error_reasons"] == {}, report
     assert report["hit_rate"] > 0.2
     assert report["expiry_misses"] == 0
     assert report["loads"]["reader"] > 0
     assert report["writes"]["seen_in_log"] == report["writes"]["sent"] > 0
     assert report["writes"]["publication_to_log_ms"]["p50"] >= 0
-    assert report["reads_judged"] == 1000
+    assert report["reads_judged"] == 500
     assert report["reads_judged_after_write"] > 0
     assert report["stale_after_applied"] == 0, report["stale_examples"]
 
@@ -148,7 +148,7 @@ async def test_the_shop_answers_while_its_redis_is_gone_and_tells_it_later(
 ) -> None:
     with real_shop(own_redis_server.url, "outage", tmp_path, CONFIG) as url:
         async with consumer(own_redis_server.url, "outage"):
-            replay = Replay(traffic(url, 1500, rate=250, writes=20))
+            replay = Replay(traffic(url, 500, rate=80, writes=20))
             running = asyncio.create_task(replay.run())
             await eventually(lambda: replay.tally.recorded >= 10, "ten writes are applied")
             own_redis_server.kill()
@@ -156,7 +156,7 @@ async def test_the_shop_answers_while_its_redis_is_gone_and_tells_it_later(
             own_redis_server.start()
             report = await running
 
-    assert report["errors"] == 0, report
+    assert report["error_reasons"] == {}, report
     assert report["writes"]["published_later"] > 0
     assert report["stale_after_applied"] == 0, report["stale_examples"]
     # What was on its way when the server was killed is lost with all that it could have made stale.
