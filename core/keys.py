@@ -28,10 +28,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
+def is_type_name(name: str) -> bool:
+    """Return whether a cache type may be called so."""
+    return _TYPE_NAME.fullmatch(name) is not None
+
+
 def check_type_name(name: str) -> str:
     """Return `name` if a cache type may be called so, else raise `UsageError`."""
     check_text("a cache type's name", name)
-    if not _TYPE_NAME.fullmatch(name):
+    if not is_type_name(name):
         raise UsageError(
             f"{shown(name)} can't name a cache type: use a lower-case letter, then up to 63 of a-z, 0-9 and _"
         )

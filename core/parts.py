@@ -58,9 +58,7 @@ class Parts:
         metrics: CacheMetrics | None = None,
     ) -> None:
         check_config(type(self), config, f"{type(self).__name__}(CacheConfig(url=…))")
-        if metrics is not None and not hasattr(metrics, "watch"):
-            given = type(metrics).__name__
-            raise UsageError(f"metrics is a CacheMetrics, not {given}: write CacheMetrics(registry=…)")
+        _check_metrics(metrics)
         self.config = _for_what_there_is(from_environment() if config is None else config)
         self.read_only = read_only
         self.keys = make_keys(self.config)
@@ -77,13 +75,25 @@ class Parts:
         counted = not read_only and not self._alone
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES if counted else 0)
         self.tier = RedisTier(self.link, self.log, self.keys)
-        commits = make_commits(self.link, self.log, self.keys)
         bounds = self.config.memory
         self.memory = MemoryTier(
             self.log, self.counters, self.access, entries=bounds.entries, max_bytes=bounds.bytes
         )
+        self.storage = self._make_storage()
+        self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
+        self._loads = self._make_loads()
+        self.flights = self._loads.flights
+        self.serving = Serving(self.storage, self._loads)
+        self._in_memory = self.storage.in_memory
+        self._recording = Recording(self) if recording and counted else None
+        self._owner = next(_OWNERS)
+        self._prepare(metrics)
+
+    def _make_storage(self) -> Storage:
+        """Make what looks entries up in the tiers, and stores them there."""
+        commits = make_commits(self.link, self.log, self.keys)
         vouching = Vouching(self.link, self.log, self.keys, commits)
-        self.storage = Storage(
+        return Storage(
             self.config,
             self.log,
             self.memory,
@@ -91,18 +101,14 @@ class Parts:
             commits,
             vouching,
             self.counters,
-            read_only=read_only,
+            read_only=self.read_only,
         )
-        bell = Bell(self.link.open_another, redis.connect_timeout)
+
+    def _make_loads(self) -> Loads:
+        """Make what loads values, each once for all of the fleet who ask."""
+        bell = Bell(self.link.open_another, self.config.redis.connect_timeout)
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
-        self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
-        self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
-        self.flights = self._loads.flights
-        self.serving = Serving(self.storage, self._loads)
-        self._in_memory = self.storage.in_memory
-        self._recording = Recording(self) if recording and counted else None
-        self._owner = next(_OWNERS)
-        self._prepare(metrics)
+        return Loads(self.config, self.storage, self.log, self.counters, contention)
 
     def _prepare(self, metrics: CacheMetrics | None) -> None:
         """Make what runs or is made only while the manager is connected."""
@@ -233,6 +239,12 @@ async def connect_or_close(manager: Parts) -> bool:
     except BaseException:  # a cancellation, too
         await manager.close(0)
         raise
+
+
+def _check_metrics(metrics: CacheMetrics | None) -> None:
+    if metrics is not None and not hasattr(metrics, "watch"):
+        given = type(metrics).__name__
+        raise UsageError(f"metrics is a CacheMetrics, not {given}: write CacheMetrics(registry=…)")
 
 
 def _for_what_there_is(config: CacheConfig) -> CacheConfig:

@@ -172,17 +172,26 @@ class _Claim:
     def _execution(self, function: Callable[..., Any], first: Any) -> Literal["the same", "anew", "another"]:
         """Which execution of which module makes a function: the one that made this, or that module anew."""
         module = _module_of(function)
-        name = module.get("__name__")
-        is_registered = getattr(sys.modules.get(str(name)), "__dict__", None) is module
-        is_there = first is not None or is_registered  # else its number may be another one's by now
-        if is_there and id(module) == self.module and module.get("__spec__") is self.spec:
-            # What is typed into an interpreter means the new one.
-            if name not in _TYPED or self.spec is not None or self.file is not None:
-                return "the same"
-            retyped = codes_of(function)[-1].co_filename != self.code[-1].co_filename
-            return "anew" if retyped or LOCAL not in function.__qualname__ else "the same"
-        is_written_here = self.file is not None and self.file == _file_of(module)
-        return "anew" if is_written_here and (is_registered or first is None) else "another"
+        is_imported = getattr(sys.modules.get(str(module.get("__name__"))), "__dict__", None) is module
+        # The number of a module that has gone may be another one's by now.
+        is_known = first is not None or is_imported
+        if is_known and id(module) == self.module and module.get("__spec__") is self.spec:
+            return "anew" if self._is_typed_again(function, module) else "the same"
+        if self.file is None or self.file != _file_of(module):
+            return "another"
+        # A module that was imported again took the other's place; else both are there, side by side.
+        return "anew" if is_imported or first is None else "another"
+
+    def _is_typed_again(self, function: Callable[..., Any], module: dict[str, Any]) -> bool:
+        """Whether a function was typed into an interpreter anew: who types it again means the new one.
+
+        All that is typed is of one module. What a function makes is as old as the line that made it: if that
+        is the same one, it was only called again.
+        """
+        if module.get("__name__") not in _TYPED or self.spec is not None or self.file is not None:
+            return False
+        line, known = codes_of(function)[-1].co_filename, self.code[-1].co_filename
+        return LOCAL not in function.__qualname__ or line != known
 
 
 def _module_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def _stands_under_its_name(kind: type[Any]) -> bool:
 
 def _argument_name(kind: type[Any], argument: Any) -> str:
     """What tells an argument of a generic model from others."""
+    if argument is None:
+        return class_name(types.NoneType)
     origin, arguments = typing.get_origin(argument), typing.get_args(argument)
     if origin is None and isinstance(argument, type):
         return class_name(cast("type[Any]", argument))

@@ -253,27 +253,18 @@ class Storage(Finding):
         """
         policy = self._config.types[cache_type]
         if policy.in_memory:
-            return await self._commit_many(cache_type, values, births, tags, ttl, policy)
+            return await self._commit_many(cache_type, values, births, tags, ttl)
         computed = {key: value for key, value in values.items() if births[key] is not None}
         vouched = {key: value for key, value in values.items() if births[key] is None}
-        stored = await self._vouch_many(cache_type, vouched, tags, ttl, policy) if vouched else 0
+        stored = 0
+        if vouched:
+            make = self._maker.make_vouched
+            made = (make(cache_type, key, value, tags, ttl, policy) for key, value in vouched.items())
+            commits = await self._vouching.store_many((one for one in made if one is not None), policy)
+            stored = sum([self._count(cache_type, stored=commit is Commit.STORED) for commit in commits])
         if computed:
-            stored += await self._commit_many(cache_type, computed, births, tags, ttl, policy)
+            stored += await self._commit_many(cache_type, computed, births, tags, ttl)
         return stored
-
-    async def _vouch_many(
-        self,
-        cache_type: str,
-        values: Mapping[str, Any],
-        tags: tuple[bytes, ...],
-        ttl: float | None,
-        policy: Policy,
-    ) -> int:
-        """Store what the caller vouches for now, of a type in Redis alone; say how many were stored."""
-        make = self._maker.make_vouched
-        made = (make(cache_type, key, value, tags, ttl, policy) for key, value in values.items())
-        commits = await self._vouching.store_many((one for one in made if one is not None), policy)
-        return sum([self._count(cache_type, stored=commit is Commit.STORED) for commit in commits])
 
     async def _commit_many(
         self,
@@ -282,9 +273,9 @@ class Storage(Finding):
         births: Mapping[str, tuple[int, int] | None],
         tags: tuple[bytes, ...],
         ttl: float | None,
-        policy: Policy,
     ) -> int:
         """Store what was computed, or is kept in memory, too; say how many were stored."""
+        policy = self._config.types[cache_type]
         vouched = {key for key in values if births[key] is None}
         epoch = self._log.epoch
         # Other processes may have these in memory: one record tells of all.

@@ -80,12 +80,7 @@ class InvalidationLog(Log):
         allow_eviction: bool = False,
     ) -> None:
         self._appending = Appending(
-            link,
-            keys,
-            appended=self._take_own,
-            find_log=self._find_log,
-            keep=self._keep,
-            assurance=assurance,
+            link, keys, appended=self._take_own, find_log=self._find_log, keep=self._keep, assurance=assurance
         )
         super().__init__(self._appending.append, link.wait_ready)
         self._link = link

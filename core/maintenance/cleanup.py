@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import REQUESTS_SECONDS, glob_escape
 from stoker.core.maintenance.heartbeat import KEPT_SECONDS as HEARTBEAT_SECONDS
-from stoker.core.maintenance.sizes import Sizes, store_sizes
+from stoker.core.maintenance.sizes import store_sizes
 from stoker.core.warming import rates
 from stoker.core.warming.buckets import Buckets
 from stoker.core.warming.hotkeys import BUCKET_MEMBERS, RECIPE_KEPT_SECONDS, hottest_keys
@@ -208,7 +208,7 @@ async def _walk(manager: CacheManager, report: CleanupReport, lock: RunLock, ret
             await _act(manager, report, found)
             await asyncio.sleep(0)
     if not report.dry_run:
-        await store_sizes(manager, Sizes(dict(sorter.entries), time.time()))
+        await store_sizes(manager, sorter.entries)
 
 
 async def _act(manager: CacheManager, report: CleanupReport, found: _Findings) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from stoker.core.keys import is_type_name
 from stoker.core.warming.runs import as_number, read_hash
 
 if TYPE_CHECKING:
@@ -49,25 +51,27 @@ async def measure_sizes(manager: Parts) -> Sizes:
     counts = Counter[str]()
     async for names in manager.link.scan(manager.keys.all_entries):
         counts.update(manager.keys.parse(name)[0] for name in names)
-    sizes = Sizes(dict(counts), time.time())
-    await store_sizes(manager, sizes)
-    return sizes
+    return await store_sizes(manager, counts)
 
 
-async def store_sizes(manager: Parts, sizes: Sizes) -> None:
+async def store_sizes(manager: Parts, counts: Mapping[str, int]) -> Sizes:
     """Store the counts of all types: other services may have others. Who only looks stores nothing.
+
+    What stands where a type does and can't name one is left out: the empty field is the count's time.
 
     Raises:
         LinkError: The server can't be reached.
     """
+    sizes = Sizes({kind: count for kind, count in counts.items() if is_type_name(kind)}, time.time())
     if manager.read_only:
-        return
+        return sizes
     name = manager.keys.sizes
     largest = sorted(sizes.entries.items(), key=itemgetter(1), reverse=True)[:MOST_TYPES]
     flat = [part for pair in largest for part in pair]
     await manager.link.calls(
         [("UNLINK", name), ("HSET", name, "", f"{sizes.at:.3f}", *flat), ("EXPIRE", name, KEPT_SECONDS)]
     )
+    return sizes
 
 
 async def known_sizes(manager: Parts) -> dict[str, int]:

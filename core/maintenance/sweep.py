@@ -73,11 +73,11 @@ async def sweep(
         LinkError: A server can't be reached.
         ReplyError: It refuses.
     """
-    began, result, link, log = time.monotonic(), Sweep(), manager.link, manager.log
-    least_age = link.commit_seconds * COMMIT_MARGIN
+    began, result, log = time.monotonic(), Sweep(), manager.log
+    least_age = manager.link.commit_seconds * COMMIT_MARGIN
     settling = max((policy.settle for policy in manager.config.types.values()), default=0.0)
     age = max(minimum_age + settling, least_age)
-    length: int = await link.call("XLEN", manager.keys.log)
+    length: int = await manager.link.call("XLEN", manager.keys.log)
     if length > maximum_records:
         await manager.invalidate(Everything(), reason=f"the log has grown over {maximum_records} records")
         age = least_age
@@ -86,20 +86,7 @@ async def sweep(
         return result
     if target <= log.history.swept and log.trusted_from == START:
         return result  # the last sweep came as far
-    epoch, survey, servers = log.epoch, await link.survey(), link.masters
-    raised = await _RAISE_FENCE.run(link, [manager.keys.fence], f"{epoch:016x}", *split_position(target))
-    result.status = "interrupted"
-    if raised >= 0 and survey is not None:
-        async for names in link.scan(manager.keys.all_entries):
-            result.scanned += len(names)
-            result.unlinked += await unlink_what_is_dead(manager, names, epoch, target)
-        # Another epoch, another connection, a slot that moved: what was scanned may not be what is there now.
-        if (log.epoch, await link.survey(), link.masters) == (epoch, survey, servers):
-            keys = [manager.keys.log, manager.keys.fence]
-            gone_over = ",".join(sorted(servers)) if link.is_cluster else ""
-            trimmed = await _TRIM.run(link, keys, f"{epoch:016x}", format_position(target), gone_over)
-            if trimmed >= 0:
-                result.trimmed, result.status = trimmed, "done"
+    await _sweep_to(manager, target, result)
     result.seconds = time.monotonic() - began
     logger.info(
         "action=swept status=%s scanned=%d unlinked=%d trimmed=%d seconds=%.3f",
@@ -111,6 +98,27 @@ async def sweep(
         extra={"action": "swept"},
     )
     return result
+
+
+async def _sweep_to(manager: CacheManager, target: int, result: Sweep) -> None:
+    """Raise the fence to a record, unlink what is dead, and trim the log; note what was done."""
+    link, log = manager.link, manager.log
+    epoch, survey, servers = log.epoch, await link.survey(), link.masters
+    raised = await _RAISE_FENCE.run(link, [manager.keys.fence], f"{epoch:016x}", *split_position(target))
+    result.status = "interrupted"
+    if raised < 0 or survey is None:
+        return
+    async for names in link.scan(manager.keys.all_entries):
+        result.scanned += len(names)
+        result.unlinked += await unlink_what_is_dead(manager, names, epoch, target)
+    # Another epoch, another connection, a slot that moved: what was scanned may not be what is there now.
+    if (log.epoch, await link.survey(), link.masters) != (epoch, survey, servers):
+        return
+    keys = [manager.keys.log, manager.keys.fence]
+    gone_over = ",".join(sorted(servers)) if link.is_cluster else ""
+    trimmed = await _TRIM.run(link, keys, f"{epoch:016x}", format_position(target), gone_over)
+    if trimmed >= 0:
+        result.trimmed, result.status = trimmed, "done"
 
 
 async def unlink_dead(manager: CacheManager, cache_type: str, beginning: str = "") -> int:

@@ -101,16 +101,16 @@ class CacheStats(BaseModel):
         return 100.0 * self.cached_keys / self.max_size if self.max_size else 0.0
 
     def __getitem__(self, name: str) -> Any:
-        if name not in _NAMES:
+        if name not in _FIELD_NAMES:
             raise KeyError(name)
         return getattr(self, name)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in _NAMES and getattr(self, name) is not None
+        return isinstance(name, str) and name in _FIELD_NAMES and getattr(self, name) is not None
 
     def keys(self) -> list[str]:
         """Return the names of the fields in which there is something, computed ones too."""
-        return [name for name in _NAMES if name in self]
+        return [name for name in _FIELD_NAMES if name in self]
 
     def values(self) -> list[Any]:
         """Return what is in these fields."""
@@ -125,7 +125,7 @@ class CacheStats(BaseModel):
         return getattr(self, name) if name in self else default
 
 
-_NAMES = dict.fromkeys((*CacheStats.model_fields, *CacheStats.model_computed_fields))
+_FIELD_NAMES = dict.fromkeys((*CacheStats.model_fields, *CacheStats.model_computed_fields))
 
 
 def human_bytes(size: int) -> str:

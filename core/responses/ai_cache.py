@@ -18,7 +18,6 @@ from stoker.core.responses.monitored import MonitoredCache
 from stoker.core.responses.stored import place_of
 from stoker.core.responses.text_keys import HASH_THRESHOLD, check_operation, text_key
 from stoker.core.settings.config import CacheConfig
-from stoker.core.settings.older_names import ConfigArguments
 from stoker.core.settings.policy import check_ttl
 
 R = TypeVar("R")
@@ -35,9 +34,11 @@ OPERATION_TTLS: Mapping[str, float] = {
 #: Names of texts by size: up to so many characters each. Longer ones are `xlarge`.
 TEXT_SIZE_TIERS: Mapping[str, int] = {"small": 500, "medium": 5000, "large": 50_000}
 
+#: What the arguments that stand for settings are where neither they nor a configuration is given.
+_USUAL: Mapping[str, int] = {"compression_threshold": 1000, "compression_level": 6, "memory_cache_size": 100}
 
 #: What the arguments are called that stand for a configuration's settings where none is given.
-_NAMES: Mapping[str, str] = {
+_SETTING_NAMES: Mapping[str, str] = {
     "compress_above": "compression_threshold",
     "compression_level": "compression_level",
     "memory_entries": "memory_cache_size",
@@ -99,30 +100,22 @@ class AIResponseCache(ResultAliases, MonitoredCache):
             "compression_threshold": compression_threshold,
             "compression_level": compression_level,
             "memory_cache_size": memory_cache_size,
+            "namespace": namespace,
         }
-        usual = {"compression_threshold": 1000, "compression_level": 6, "memory_cache_size": 100}
-        arguments: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        arguments: Any = {name: value for name, value in given.items() if value is not None}
         if config is None:
-            arguments = usual | arguments
-        if namespace is not None:
-            arguments["namespace"] = namespace
-        super().__init__(
-            config,
-            cache_type=cache_type,
-            performance_monitor=performance_monitor,
-            **cast("ConfigArguments", arguments),
-        )
-        number = isinstance(text_hash_threshold, int) and not isinstance(text_hash_threshold, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
-        if not number or text_hash_threshold < 0:
-            raise UsageError(f"text_hash_threshold is a number from 0, not {text_hash_threshold!r:.80}")
-        self.text_hash_threshold = text_hash_threshold
+            arguments = {**_USUAL, **arguments}
+        super().__init__(config, cache_type=cache_type, performance_monitor=performance_monitor, **arguments)
+        self.text_hash_threshold = _checked_threshold(text_hash_threshold)
         self.operation_ttls = dict(OPERATION_TTLS)
         for operation, seconds in (operation_ttls or {}).items():
             self.operation_ttls[check_operation(operation)] = check_ttl(seconds)
-        self._tiers = sorted(_checked(text_size_tiers or TEXT_SIZE_TIERS).items(), key=lambda tier: tier[1])
+        self._tiers = sorted(
+            _checked_tiers(text_size_tiers or TEXT_SIZE_TIERS).items(), key=lambda tier: tier[1]
+        )
         self._room = MAX_KEY_LENGTH - len(self.key(""))
         # What goes over the type's own settings is what there is to change.
-        names = {"ttl": "operation_ttls", **(_NAMES if config is None else {})}
+        names = {"ttl": "operation_ttls", **(_SETTING_NAMES if config is None else {})}
         self.performance_monitor.name_settings(names)
 
     # -- results of operations --------------------------------------------------------------------
@@ -255,7 +248,14 @@ class AIResponseCache(ResultAliases, MonitoredCache):
         return self.performance_monitor.get_performance_summary()
 
 
-def _checked(tiers: Mapping[str, int]) -> Mapping[str, int]:
+def _checked_threshold(threshold: int) -> int:
+    number = isinstance(threshold, int) and not isinstance(threshold, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not number or threshold < 0:
+        raise UsageError(f"text_hash_threshold is a number from 0, not {threshold!r:.80}")
+    return threshold
+
+
+def _checked_tiers(tiers: Mapping[str, int]) -> Mapping[str, int]:
     for name, limit in tiers.items():
         if isinstance(limit, bool) or not isinstance(limit, int) or limit <= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"text_size_tiers: {name!r} is a number of characters above 0, not {limit!r}")

@@ -257,11 +257,11 @@ def _plain(value: Any) -> Any:
         parts = cast("list[Any]", value)
         return [one if type(one) in _SCALARS else _plain(one) for one in parts]
     fields = fields_of(value)
-    if fields is None:
-        return value
-    found = {name: _plain(one) for name, one in fields.items()}
-    is_array = issubclass(kind, msgspec.Struct) and kind.__struct_config__.array_like
-    return list(found.values()) if is_array else found
+    if fields is not None:
+        return {name: _plain(one) for name, one in fields.items()}
+    if isinstance(value, set | frozenset):  # what is in it may have no order of its own
+        return sorted(map(_plain, cast("set[Any]", value)), key=_encode_as_is)
+    return value
 
 
 def _encode_hook(value: Any) -> Any:

@@ -73,7 +73,7 @@ class _Period:
     """Whether there was more of it than was read."""
 
 
-#: What managers without a server keep.
+#: What managers without a server keep: all `RequestMetrics` of a manager the same, which goes with it.
 _LOCAL = WeakKeyDictionary["CacheManager", deque[tuple[float, _Stored]]]()
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -12,7 +12,7 @@ from stoker.core.aliases import LifeAliases, RequestAliases
 from stoker.core.counters import TypeCounters
 from stoker.core.entries.codec import check_decodable
 from stoker.core.errors import LinkError, ReplyError, UsageError
-from stoker.core.keys import glob_escape
+from stoker.core.keys import check_text, glob_escape, several
 from stoker.core.loading.loaders import Loader
 from stoker.core.loading.loads import Load
 from stoker.core.log.fleet_log import Receipt
@@ -112,8 +112,9 @@ class ResponseCache(LifeAliases, RequestAliases, Generic[R]):
         self._view = self.manager.cache(cache_type, namespace=namespace)
         self._place = place_of(self.cache_type, namespace)
         self._policy = self.manager.policy(cache_type)
-        self._ignore: Iterable[str] = ignore if isinstance(ignore, str) else tuple(ignore)
-        self.key({"messages": []})  # which refuses names that are none
+        self._ignore = tuple(several("names in ignore", ignore))
+        for name in self._ignore:
+            check_text("a name in ignore", name)
         self._response_classes = _classes_of(response_type)
         self._stored_type: Any = Stored[response_type, chunk_type]
         check_decodable(self._stored_type)

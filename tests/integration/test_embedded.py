@@ -79,13 +79,14 @@ def test_one_that_will_not_start_is_told(tmp_path: Path) -> None:
 
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib\n"
+        "import sys, pathlib\n"
         "from stoker.worker.embedded import EmbeddedServer\n"
         f"server = EmbeddedServer(pathlib.Path({str(tmp_path)!r})).start()\n"
         "print(server.port, flush=True)\n"
-        "time.sleep(60)\n"
+        "sys.stdin.read()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as parent:
         assert parent.stdout
         port = int(parent.stdout.readline())
         (server,) = psutil.Process(parent.pid).children()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoker.core import Cache, CacheManager, Key, UsageError, marks
+from stoker.core import Cache, CacheManager, Key, marks
 from stoker.core.marks import MAX_ANCESTORS
 from tests.managers import make_manager
 from tests.servers import RedisServer
@@ -263,104 +263,6 @@ async def test_a_mark_is_let_go_in_time(
         assert await cache.get("page", "k") == "vouched for"
 
 
-@pytest.mark.parametrize("cache_type", ["page", "near"])
-async def test_set_if_absent_is_stamped_with_its_token_and_with_no_miss(
-    redis_server: RedisServer, prefix: str, cache_type: str
-) -> None:
-    async with _manager(redis_server, prefix) as cache:
-        token = await cache.fill(cache_type, "k")
-        await cache.invalidate(Key(cache_type, "k"))
-        assert not await cache.set(cache_type, "k", "old", if_absent=True, token=token)
-        assert await cache.get(cache_type, "k") is None
-        await cache.invalidate(Key(cache_type, "k"))
-        assert await cache.set(cache_type, "k", "new", if_absent=True)
-        assert await cache.get(cache_type, "k") == "new"
-
-
-async def test_set_if_absent_replaces_what_nobody_can_read(redis_server: RedisServer, prefix: str) -> None:
-    async with _manager(redis_server, prefix) as cache:
-        client = redis_server.client()
-        name = cache.keys.entry("page", "k")
-        await cache.set("page", "k", "v")
-        other_version = b"SK\x09" + client.get(name)[3:]
-        for there in (b"no entry", other_version, None):
-            client.delete(name)
-            if there is None:
-                client.rpush(name, "a list")
-            else:
-                client.set(name, there)
-            before = cache.counters.of("page").undecodable
-            assert await cache.set("page", "k", "new", if_absent=True)
-            assert cache.counters.of("page").undecodable == before + 1
-            assert await cache.get("page", "k") == "new"
-
-
-@pytest.mark.parametrize("wrong", [{"tags": 5}, {"tags": "one"}, {"ttl": -1}, {"ttl": None, "tags": None}])
-async def test_write_through_with_wrong_tags_or_ttl_invalidates_all_the_same(
-    redis_server: RedisServer, prefix: str, wrong: dict[str, Any]
-) -> None:
-    async with _manager(redis_server, prefix) as cache:
-        await cache.set("page", "k", "old")
-
-        async def change() -> None:
-            async with cache.write_through("page", "k") as write:
-                write.value = "new"
-                for name, value in wrong.items():
-                    setattr(write, name, value)
-
-        with pytest.raises(UsageError):
-            await change()
-        assert await cache.get("page", "k") is None
-
-
-async def test_what_can_not_be_used_is_refused_by_name(redis_server: RedisServer, prefix: str) -> None:
-    manager = make_manager(
-        redis_server, prefix, page={}, near={"tiers": ["memory", "redis"]}, kept={"kind": "authoritative"}
-    )
-    async with manager as cache:
-        nobody: Any = "x"
-        view = cache.cache("page", namespace="eu")
-        token = await cache.fill("kept", "k")
-        for call in (
-            lambda: cache.set("page", "k", 1, token=nobody),
-            lambda: cache.set("kept", "other", 1, token=token),
-            lambda: cache.set("page", "k", 1, tags=5),  # type: ignore[arg-type]  # pyright: ignore
-            lambda: cache.set("page", "k", 1, tags=None),  # type: ignore[arg-type]  # pyright: ignore
-            lambda: cache.set_many("page", ["k"]),  # type: ignore[arg-type]  # pyright: ignore
-            lambda: cache.get_many("page", "abc"),
-            lambda: cache.get_many("page", 5),  # type: ignore[call-overload]  # pyright: ignore
-            lambda: cache.get("near", ["k"]),  # type: ignore[call-overload]  # pyright: ignore
-            lambda: cache.expire("page", "k", None),  # type: ignore[arg-type]  # pyright: ignore
-            lambda: cache.invalidate(Key("page", "k"), reason="x" * 4_097),
-            lambda: view.get(5),  # type: ignore[call-overload]  # pyright: ignore
-            lambda: view.get_many("abc"),
-            lambda: view.set_many(["k"]),  # type: ignore[arg-type]  # pyright: ignore
-        ):
-            with pytest.raises(UsageError):
-                await call()
-
-
-@pytest.mark.parametrize("tiers", [["redis"], ["memory", "redis"], ["memory"]], ids="+".join)
-@pytest.mark.parametrize("ends", ["tag", "key", None])
-async def test_what_has_ended_does_not_come_back_with_a_change_of_it(
-    redis_server: RedisServer, prefix: str, tiers: list[str], ends: str | None
-) -> None:
-    policy = {"kind": "authoritative", "tiers": tiers}
-    async with make_manager(redis_server, prefix, kept=policy) as cache:
-        assert await cache.set("kept", "k", ["old"], tags=["user:1"])
-        token = await cache.fill("kept", "k")
-        found = await cache.get("kept", "k")
-        if ends == "tag":
-            assert (await cache.invalidate_tags("user:1")).acknowledged
-        elif ends == "key":
-            assert await cache.delete("kept", "k") == 1
-
-        stored = await cache.set("kept", "k", [*found, "new"], tags=["user:1"], token=token)
-
-        assert stored is (ends is None)
-        assert await cache.get("kept", "k") == (["old", "new"] if ends is None else None)
-
-
 async def test_a_view_computes_by_hand_as_its_manager_does(redis_server: RedisServer, prefix: str) -> None:
     async with _manager(redis_server, prefix) as cache:
         view = cache.cache("page", namespace="eu")
@@ -376,23 +278,6 @@ async def test_a_view_computes_by_hand_as_its_manager_does(redis_server: RedisSe
         async with view.write_through("k") as write:
             write.value = 3
         assert await view.get("k") == 3
-
-
-@pytest.mark.parametrize("cache_type", ["page", "near"])
-async def test_a_lock_has_one_holder_whoever_looked_before(
-    redis_server: RedisServer, prefix: str, cache_type: str
-) -> None:
-    async with (
-        _manager(redis_server, prefix) as one,
-        _manager(redis_server, prefix) as two,
-        _manager(redis_server, prefix) as three,
-    ):
-        assert await one.get(cache_type, "lock") is None
-        assert await two.set(cache_type, "lock", "two", if_absent=True)
-        await two.delete(cache_type, "lock")
-        assert await one.set(cache_type, "lock", "one", if_absent=True)
-        assert not await three.set(cache_type, "lock", "three", if_absent=True)
-        assert await three.get(cache_type, "lock") == "one"
 
 
 @pytest.mark.parametrize("cache_type", ["page", "near"])

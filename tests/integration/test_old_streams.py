@@ -51,36 +51,23 @@ def counted(cache: ResponseCache[Any], *names: str) -> list[int]:
 
 
 @pytest.mark.parametrize("tiers", TIERS, ids="+".join)
-async def test_within_the_stale_window_no_reader_of_a_stream_waits(
-    redis_server: RedisServer, prefix: str, tiers: tuple[str, ...]
+@pytest.mark.parametrize(
+    "policy",
+    [{"ttl": BRIEF, "stale": 60}, {"ttl": 3600, "early": 0.999_999}],
+    ids=["within the stale window", "fresh, with little time left"],
+)
+async def test_no_reader_of_a_stream_waits_for_what_is_asked_for_behind(
+    redis_server: RedisServer, prefix: str, policy: dict[str, Any], tiers: tuple[str, ...]
 ) -> None:
-    async with answered_once(redis_server, prefix, tiers=tiers, ttl=BRIEF, stale=60) as (cache, model):
+    async with answered_once(redis_server, prefix, tiers=tiers, **policy) as (cache, model):
 
-        async def past_its_ttl() -> bool:
+        async def asked_again() -> bool:
             assert await collect(cache.get_or_stream(REQUEST, model.stream)) == ["old"]
             return model.calls == 2
 
-        await eventually(past_its_ttl, "the next answer is asked for, behind")
+        await eventually(asked_again, "the next answer is asked for, behind")
         assert await collect(cache.get_or_stream(REQUEST, model.stream)) == ["old"]
         assert (model.calls, counted(cache, "misses")) == (2, [1])
-        model.allow(9)
-        await eventually(lambda: counted(cache, "sets") == [2], "it was stored")
-
-
-@pytest.mark.parametrize("tiers", TIERS, ids="+".join)
-async def test_a_fresh_answer_with_little_time_left_is_given_at_once(
-    redis_server: RedisServer, prefix: str, tiers: tuple[str, ...]
-) -> None:
-    policy: dict[str, Any] = {"tiers": tiers, "ttl": 3600, "early": 0.999_999}
-    async with answered_once(redis_server, prefix, **policy) as (cache, model):
-
-        async def early() -> bool:
-            assert await collect(cache.get_or_stream(REQUEST, model.stream)) == ["old"]
-            return model.calls == 2
-
-        await eventually(early, "the next answer is asked for, behind")
-        assert await collect(cache.get_or_stream(REQUEST, model.stream)) == ["old"]
-        assert counted(cache, "misses") == [1]
         model.allow(9)
         await eventually(lambda: counted(cache, "sets") == [2], "it was stored")
 

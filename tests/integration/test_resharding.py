@@ -16,7 +16,6 @@ from tests.managers import make_manager
 from tests.waiting import eventually
 
 KEYS = [str(number) for number in range(40)]
-PRODUCT = {"ttl": 300, "after_rollback": "dead"}
 
 
 @pytest.fixture
@@ -29,8 +28,22 @@ def cluster() -> Iterator[ClusterServers]:
         servers.stop()
 
 
+def manager(cluster: ClusterServers) -> CacheManager:
+    return make_manager(cluster, "t", product={"ttl": 300, "after_rollback": "dead"})
+
+
 def entry_slot(cache: CacheManager, key: str) -> int:
     return slot_of(cache.keys.entry("product", key))
+
+
+def entry_slots(cache: CacheManager) -> list[int]:
+    """The slots of the keys' entries, without the log's."""
+    return sorted({entry_slot(cache, key) for key in KEYS} - {slot_of(cache.keys.log)})
+
+
+def key_beside_the_log(cache: CacheManager) -> str:
+    """A key whose entry is in another slot than the log."""
+    return next(key for key in KEYS if entry_slot(cache, key) != slot_of(cache.keys.log))
 
 
 async def moving(cluster: ClusterServers, slots: list[int], target: int) -> None:
@@ -39,12 +52,8 @@ async def moving(cluster: ClusterServers, slots: list[int], target: int) -> None
 
 
 async def test_while_slots_move_no_read_fails_and_none_is_stale(cluster: ClusterServers) -> None:
-    async with (
-        make_manager(cluster, "t", product=PRODUCT) as cache,
-        make_manager(cluster, "t", product=PRODUCT) as peer,
-    ):
-        log_slot = slot_of(cache.keys.log)
-        slots = sorted({entry_slot(cache, key) for key in KEYS} - {log_slot})
+    async with manager(cluster) as cache, manager(cluster) as peer:
+        slots = entry_slots(cache)
         epoch = cache.log.epoch
         async with Traffic([cache, peer], KEYS) as traffic:
             for target in (0, 1, 2):
@@ -60,11 +69,11 @@ async def test_while_slots_move_no_read_fails_and_none_is_stale(cluster: Cluster
 async def test_a_server_that_joins_is_found_and_one_that_gave_all_away_is_left(
     cluster: ClusterServers,
 ) -> None:
-    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+    async with manager(cluster) as cache:
         for key in KEYS:
             assert await cache.set("product", key, key)
         newcomer = await asyncio.to_thread(cluster.add)
-        slots = sorted({entry_slot(cache, key) for key in KEYS} - {slot_of(cache.keys.log)})
+        slots = entry_slots(cache)
         await moving(cluster, slots, cluster.masters.index(newcomer))
         assert [await cache.get("product", key) for key in KEYS] == KEYS
         assert len(cache.link.masters) == 4
@@ -77,7 +86,7 @@ async def test_a_server_that_joins_is_found_and_one_that_gave_all_away_is_left(
 
 @pytest.mark.parametrize("carried", [False, True])
 async def test_a_key_on_its_way_is_found_where_it_is(cluster: ClusterServers, *, carried: bool) -> None:
-    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+    async with manager(cluster) as cache:
         key = next(key for key in KEYS if cluster.owner(entry_slot(cache, key)) is cluster.masters[0])
         assert await cache.set("product", key, 1)
         slot, target = entry_slot(cache, key), cluster.masters[1]
@@ -95,7 +104,7 @@ async def test_a_key_on_its_way_is_found_where_it_is(cluster: ClusterServers, *,
 
 
 async def test_a_key_on_its_way_to_a_server_without_slots(cluster: ClusterServers) -> None:
-    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+    async with manager(cluster) as cache:
         newcomer = await asyncio.to_thread(cluster.add)
         slot = entry_slot(cache, "7")
         assert await cache.set("product", "7", 1)
@@ -109,9 +118,9 @@ async def test_a_key_on_its_way_to_a_server_without_slots(cluster: ClusterServer
 async def test_a_read_that_was_sent_on_to_a_silent_server_ends_when_the_cache_is_closed(
     cluster: ClusterServers,
 ) -> None:
-    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+    async with manager(cluster) as cache:
         newcomer = await asyncio.to_thread(cluster.add)
-        key = next(key for key in KEYS if entry_slot(cache, key) != slot_of(cache.keys.log))
+        key = key_beside_the_log(cache)
         slot = entry_slot(cache, key)
         source = cluster.begin_move(slot, newcomer)
         newcomer.freeze()
@@ -129,9 +138,9 @@ async def test_a_read_that_was_sent_on_to_a_silent_server_ends_when_the_cache_is
 async def test_a_slot_that_has_moved_to_a_new_server_is_reached_before_all_have_heard_of_it(
     cluster: ClusterServers,
 ) -> None:
-    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+    async with manager(cluster) as cache:
         newcomer = await asyncio.to_thread(cluster.add)
-        key = next(key for key in KEYS if entry_slot(cache, key) != slot_of(cache.keys.log))
+        key = key_beside_the_log(cache)
         slot, link, asked = entry_slot(cache, key), cache.link, 0
         assert isinstance(link, ClusterLink)
         read_map = link._ask_for_map
@@ -153,10 +162,7 @@ async def test_a_slot_that_has_moved_to_a_new_server_is_reached_before_all_have_
 
 async def test_when_the_log_moves_its_new_server_opens_an_epoch(cluster: ClusterServers) -> None:
     """Its epoch was opened under the run id of another server: what the new one may yet lose is not known."""
-    async with (
-        make_manager(cluster, "t", product=PRODUCT) as cache,
-        make_manager(cluster, "t", product=PRODUCT) as peer,
-    ):
+    async with manager(cluster) as cache, manager(cluster) as peer:
         before, slot = cache.log.epoch, slot_of(cache.keys.log)
         target = next(server for server in cluster.masters if server is not cluster.owner(slot))
         async with Traffic([cache, peer], KEYS) as traffic:
@@ -183,7 +189,7 @@ async def test_when_the_log_moves_its_new_server_opens_an_epoch(cluster: Cluster
 async def test_a_caller_that_gives_up_while_a_slot_moves_costs_the_others_nothing(
     cluster: ClusterServers,
 ) -> None:
-    async with make_manager(cluster, "t", product=PRODUCT) as cache:
+    async with manager(cluster) as cache:
         log_owner = cluster.owner(slot_of(cache.keys.log))
         away = [key for key in KEYS if cluster.owner(entry_slot(cache, key)) is not log_owner]
         first = away[0]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -243,9 +244,42 @@ async def test_namespaces_and_types_are_apart(redis_server: RedisServer, prefix:
         assert await caches[2].get_cached_response(REQUEST) is not None
 
 
-def test_ignored_fields_are_several() -> None:
-    with pytest.raises(UsageError, match=r"write \['user'\]"):
-        ResponseCache(ignore="user")
+@pytest.mark.parametrize(
+    ("ignore", "told"),
+    [
+        ("user", r"write \['user'\]"),
+        (7, "names in ignore are several texts, not int"),
+        ([b"user"], "a name in ignore is a str, not bytes"),
+    ],
+)
+def test_ignored_fields_are_several(ignore: Any, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        ResponseCache(ignore=ignore)
+
+
+async def test_messages_may_be_ignored_where_something_else_is_asked(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with ResponseCache(make_config(redis_server, prefix), ignore=["messages"]) as cache:
+        await cache.cache_response({"prompt": "a", "messages": [1]}, RESPONSE)
+        assert await cache.get_cached_response({"prompt": "a"}) == RESPONSE
+        with pytest.raises(UsageError, match="says nothing"):
+            cache.key({"messages": [1]})
+
+
+class ByPrompt(ResponseCache[GenerationResponse]):
+    """A cache of requests of the caller's own kind, under keys of its own."""
+
+    def key(self, request: Any) -> str:
+        return f"p:{request.prompt}"
+
+
+async def test_a_subclass_may_have_keys_of_its_own(redis_server: RedisServer, prefix: str) -> None:
+    async with ByPrompt(make_config(redis_server, prefix)) as cache:
+        request = SimpleNamespace(prompt="a", model="m")
+        await cache.cache_response(request, RESPONSE)
+        assert await cache.get_cached_response(request) == RESPONSE
+        assert await cache.manager.get("llm_response", "p:a") is not None
 
 
 async def test_fields_may_be_ignored(redis_server: RedisServer, prefix: str) -> None:

@@ -117,3 +117,52 @@ async def test_a_server_that_answers_no_writes_gives_it_to_nobody_before_it_does
         await eventually(is_settled, "the server takes writes again")
         assert await how_many_get("k", one, two) == 0
         assert await one.get("lock", "k") == await two.get("lock", "k")
+
+
+@TIERS
+async def test_set_if_absent_is_stamped_with_its_token_and_with_no_miss(
+    redis_server: RedisServer, prefix: str, tiers: list[str]
+) -> None:
+    async with manager(redis_server, prefix, kind="derived", tiers=tiers) as cache:
+        token = await cache.fill("lock", "k")
+        await cache.invalidate(Key("lock", "k"))
+        assert not await cache.set("lock", "k", "old", if_absent=True, token=token)
+        assert await cache.get("lock", "k") is None
+        await cache.invalidate(Key("lock", "k"))
+        assert await cache.set("lock", "k", "new", if_absent=True)
+        assert await cache.get("lock", "k") == "new"
+
+
+async def test_set_if_absent_replaces_what_nobody_can_read(redis_server: RedisServer, prefix: str) -> None:
+    async with manager(redis_server, prefix, kind="derived") as cache:
+        client = redis_server.client()
+        name = cache.keys.entry("lock", "k")
+        await cache.set("lock", "k", "v")
+        other_version = b"SK\x09" + client.get(name)[3:]
+        for there in (b"no entry", other_version, None):
+            client.delete(name)
+            if there is None:
+                client.rpush(name, "a list")
+            else:
+                client.set(name, there)
+            before = cache.counters.of("lock").undecodable
+            assert await cache.set("lock", "k", "new", if_absent=True)
+            assert cache.counters.of("lock").undecodable == before + 1
+            assert await cache.get("lock", "k") == "new"
+
+
+@TIERS
+async def test_a_lock_has_one_holder_whoever_looked_before(
+    redis_server: RedisServer, prefix: str, tiers: list[str]
+) -> None:
+    async with (
+        manager(redis_server, prefix, kind="derived", tiers=tiers) as one,
+        manager(redis_server, prefix, kind="derived", tiers=tiers) as two,
+        manager(redis_server, prefix, kind="derived", tiers=tiers) as three,
+    ):
+        assert await one.get("lock", "lock") is None
+        assert await two.set("lock", "lock", "two", if_absent=True)
+        await two.delete("lock", "lock")
+        assert await one.set("lock", "lock", "one", if_absent=True)
+        assert not await three.set("lock", "lock", "three", if_absent=True)
+        assert await three.get("lock", "lock") == "one"

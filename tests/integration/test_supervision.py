@@ -19,6 +19,7 @@ from tests.waiting import eventually, wait_until
 
 QUICK = Backoff(first=0.02, longest=0.1)
 
+#: Programs that live until somebody ends them; should nobody, not for ever.
 SLEEP = "import time; time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {SLEEP}"
 PARENT = (

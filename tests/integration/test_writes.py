@@ -280,3 +280,69 @@ async def test_bytes_that_are_too_short_for_an_entry_cost_their_own_key_alone(
             redis_server.client().set(cache.keys.entry("page", "short"), data, px=60_000)
             assert await cache.get_many("page", ["fine", "short"]) == {"fine": 1}
             assert await cache.get("page", "short") is None
+
+
+@pytest.mark.parametrize("wrong", [{"tags": 5}, {"tags": "one"}, {"ttl": -1}, {"ttl": None, "tags": None}])
+async def test_write_through_with_wrong_tags_or_ttl_invalidates_all_the_same(
+    redis_server: RedisServer, prefix: str, wrong: dict[str, Any]
+) -> None:
+    async with manager(redis_server, prefix, ["redis"]) as cache:
+        await cache.set("page", "k", "old")
+
+        async def change() -> None:
+            async with cache.write_through("page", "k") as write:
+                write.value = "new"
+                for name, value in wrong.items():
+                    setattr(write, name, value)
+
+        with pytest.raises(UsageError):
+            await change()
+        assert await cache.get("page", "k") is None
+
+
+async def test_what_can_not_be_used_is_refused_by_name(redis_server: RedisServer, prefix: str) -> None:
+    manager = make_manager(
+        redis_server, prefix, page={}, near={"tiers": ["memory", "redis"]}, kept={"kind": "authoritative"}
+    )
+    async with manager as cache:
+        nobody: Any = "x"
+        view = cache.cache("page", namespace="eu")
+        token = await cache.fill("kept", "k")
+        for call in (
+            lambda: cache.set("page", "k", 1, token=nobody),
+            lambda: cache.set("kept", "other", 1, token=token),
+            lambda: cache.set("page", "k", 1, tags=5),  # type: ignore[arg-type]  # pyright: ignore
+            lambda: cache.set("page", "k", 1, tags=None),  # type: ignore[arg-type]  # pyright: ignore
+            lambda: cache.set_many("page", ["k"]),  # type: ignore[arg-type]  # pyright: ignore
+            lambda: cache.get_many("page", "abc"),
+            lambda: cache.get_many("page", 5),  # type: ignore[call-overload]  # pyright: ignore
+            lambda: cache.get("near", ["k"]),  # type: ignore[call-overload]  # pyright: ignore
+            lambda: cache.expire("page", "k", None),  # type: ignore[arg-type]  # pyright: ignore
+            lambda: cache.invalidate(Key("page", "k"), reason="x" * 4_097),
+            lambda: view.get(5),  # type: ignore[call-overload]  # pyright: ignore
+            lambda: view.get_many("abc"),
+            lambda: view.set_many(["k"]),  # type: ignore[arg-type]  # pyright: ignore
+        ):
+            with pytest.raises(UsageError):
+                await call()
+
+
+@TIERS
+@pytest.mark.parametrize("ends", ["tag", "key", None])
+async def test_what_has_ended_does_not_come_back_with_a_change_of_it(
+    redis_server: RedisServer, prefix: str, tiers: list[str], ends: str | None
+) -> None:
+    policy = {"kind": "authoritative", "tiers": tiers}
+    async with make_manager(redis_server, prefix, kept=policy) as cache:
+        assert await cache.set("kept", "k", ["old"], tags=["user:1"])
+        token = await cache.fill("kept", "k")
+        found = await cache.get("kept", "k")
+        if ends == "tag":
+            assert (await cache.invalidate_tags("user:1")).acknowledged
+        elif ends == "key":
+            assert await cache.delete("kept", "k") == 1
+
+        stored = await cache.set("kept", "k", [*found, "new"], tags=["user:1"], token=token)
+
+        assert stored is (ends is None)
+        assert await cache.get("kept", "k") == (["old", "new"] if ends is None else None)

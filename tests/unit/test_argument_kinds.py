@@ -77,6 +77,8 @@ def test_generic_models_are_told_apart_by_their_arguments() -> None:
     values = [Box[int](), Box[str](), Box[Row](), Box[list[int]](), Box[int | None](), Box[dict[str, Row]]()]
     assert len({encode_argument(value) for value in values}) == len(values)
     assert encode_argument(Box[Row](items=[Row()])) == encode_argument(Box[Row](items=[Row()]))
+    assert encode_argument(box[None]()) == encode_argument(box[type(None)]())
+    assert encode_argument(box[dict[str, None]]()) != encode_argument(Box[dict[str, Row]]())
     with pytest.raises(UsageError, match="was made by a function"):
         encode_argument(box[local()]())
     with pytest.raises(UsageError, match="told apart by classes alone"):

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ def test_a_file_is_loaded_anew_when_what_it_made_before_is_gone(
     assert cached(cache, "p")(second.fetch).key(1)
 
 
-def execute(code: str, names: dict[str, Any]) -> Any:
+def execute(code: str | CodeType, names: dict[str, Any]) -> Any:
     exec(code, names)
     return names["rule"]
 
@@ -137,3 +138,29 @@ def test_what_is_typed_again_into_an_interpreter_means_the_new_one() -> None:
     cache = MemoryCache()
     first = cached(cache, "rules")(execute(RULE.format("ten"), console))
     assert cached(cache, "rules")(execute(RULE.format("free"), console)).key(1) == first.key(1)
+
+
+FACTORY = """
+def make():
+    async def rule(user: int) -> str:
+        return {!r}
+
+    return rule
+
+
+rule = make()
+"""
+
+
+def test_what_a_typed_factory_makes_is_new_where_its_line_is_another() -> None:
+    """Notebooks give each cell a file's name of its own."""
+    console: dict[str, Any] = {"__name__": "__console__"}
+    cache = MemoryCache()
+
+    def typed(text: str, cell: str) -> Any:
+        return execute(compile(FACTORY.format(text), cell, "exec"), console)
+
+    first = cached(cache, "rules")(typed("ten", "<cell 1>"))
+    with pytest.raises(UsageError, match="give each a namespace"):
+        cached(cache, "rules")(typed("free", "<cell 1>"))
+    assert cached(cache, "rules")(typed("free", "<cell 2>")).key(1) == first.key(1)

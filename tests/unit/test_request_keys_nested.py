@@ -33,6 +33,11 @@ class Perhaps(msgspec.Struct):
     b: int | msgspec.UnsetType = msgspec.UNSET
 
 
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    a: int | msgspec.UnsetType = msgspec.UNSET
+    b: int | msgspec.UnsetType = msgspec.UNSET
+
+
 class Text(msgspec.Struct, tag="text"):
     value: str
 
@@ -88,6 +93,10 @@ def test_an_extra_that_is_none_is_not_there() -> None:
         (Camel("x"), {"my_name": "x"}),
         (Omitting(), {"a": None, "b": False}),
         (Perhaps(1), {"a": 1}),
+        (Row(a=1), {"a": 1}),
+        (Row(b=1), {"b": 1}),
+        ({Row(b=1), Row(a=1)}, [{"a": 1}, {"b": 1}]),
+        ({1, "a", (2, 3), None}, [1, [2, 3], "a", None]),
         (Part("a", Omitting(2)), {"_kind": "a", "text": {"a": 2, "b": False}}),
         (Model(messages=[Camel("x")]), {"messages": [{"my_name": "x"}], "model": None, "extra": None}),
         (Pair(Camel("x"), 1), [{"my_name": "x"}, 1]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -111,6 +111,25 @@ async def test_statistics_are_told_beside_counts_that_are_no_numbers(
         stats = await cache.get_stats("product")
         assert (stats.error, stats.cached_keys) == (None, 2), "counted anew"
         client.close()
+
+
+@pytest.mark.parametrize("count", [measure_sizes, cleanup_metrics], ids=["a walk", "a clean-up"])
+async def test_what_has_no_types_name_is_no_size(
+    redis_server: RedisServer, prefix: str, count: Callable[[CacheManager], Awaitable[object]]
+) -> None:
+    async with make_cache(redis_server, prefix, **TYPES) as cache:
+        await read(cache)
+        client = redis_server.client()
+        put_texts(client, *(f"{prefix}:e:{{{name}:odd}}" for name in ("", "Product", "\ufffd", "a" * 65)))
+        client.close()
+
+        began = time.time()
+        await count(cache)
+
+        stored = await stored_sizes(cache)
+        assert stored is not None
+        assert stored.entries == {"broken": 2, "product": 2}
+        assert stored.at >= began - 0.001, "they are young, whatever has no type"
 
 
 async def test_warming_takes_what_can_be_read(redis_server: RedisServer, prefix: str) -> None:
