@@ -140,7 +140,7 @@ def test_what_nobody_has_any_more_is_closed(own_redis_server: RedisServer, prefi
         face = SyncCacheManager(make_config(own_redis_server, prefix, page={}), recording=True)
         assert face.get_or_load("page", "k", int, "5") == 5
         assert face.get("page", "k") == 5
-        return weakref.ref(face), face._home.loop._thread
+        return weakref.ref(face), face._home.loop.thread
 
     connections = len(client.client_list())
     face, thread = use()
