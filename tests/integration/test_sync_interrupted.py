@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stoker.core import Key, SyncCacheManager, cached, invalidate_on_write
+from stoker.core.sync.gate import Visit
 from tests.managers import make_config
 from tests.servers import RedisServer
 from tests.waiting import wait_until
@@ -114,16 +115,17 @@ def test_a_time_limit_before_the_cache_has_heard_of_it_loses_no_invalidation(
     cache: SyncCacheManager, alarm: Callable[[], None], way: str
 ) -> None:
     rows, gate = {KEY: "old"}, cache._home.gate
+    closing = Visit(gate)
 
     def write() -> None:
         rows[KEY] = "new"
-        gate.shut(0)  # another thread closes the cache: calls wait
+        gate.shut(closing, 0)  # another thread closes the cache: calls wait
         alarm()
 
     assert cache.set("page", KEY, "old")
     with pytest.raises(TimeLimit):
         WRITES[way](cache, "page", write)
-    gate.open()
+    gate.leave(closing)
     wait_until(lambda: not cache.exists("page", KEY), "what was stored before is dead")
 
 
