@@ -123,6 +123,8 @@ class Parts:
         had been loaded; of others it is refused, as nobody else can be told."""
         self.is_open = False
         """Whether it was connected, and not closed since."""
+        self.serves = False
+        """As `is_open`, and while loads under way are waited for, which may use it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.known_sizes: dict[str, int] = {}
         """Entries in the server by type, as last looked up for metrics."""
@@ -136,7 +138,7 @@ class Parts:
         Raises:
             ConfigError: The server may evict the invalidation log, and `redis.allow_eviction` is not set.
         """
-        self.is_open = True
+        self.is_open = self.serves = True
         if not self._alone:
             self._loop = asyncio.get_running_loop()
         reached = True if self._alone else await self._connect()
@@ -183,7 +185,13 @@ class Parts:
         client, self._client = self._client, None
         beside = [part.stop for part in (self._noting, self._recording, self._follower) if part is not None]
         last = [] if client is None else [client.aclose]
-        await end_each(lambda: self._loads.close(timeout), *beside, self.log.close, self.link.close, *last)
+        await end_each(lambda: self._end_loads(timeout), *beside, self.log.close, self.link.close, *last)
+
+    async def _end_loads(self, timeout: float) -> None:
+        try:
+            await self._loads.close(timeout)
+        finally:
+            self.serves = False
 
     async def __aenter__(self) -> Self:
         await connect_or_close(self)

@@ -196,13 +196,6 @@ def _plain_form(
         cleared = scopes(args, kwargs)
         face.check_usable()
         owed = Owed(face.perform, lambda manager: manager.invalidate(*cleared, reason=function.__qualname__))
-        try:
-            return function(*args, **kwargs)
-        finally:
-            try:
-                owed.pay()
-            except BaseException:  # a time limit may fall at any moment, even at the call's first
-                owed.hand_over()
-                raise
+        return owed.after(lambda: function(*args, **kwargs))
 
     return call

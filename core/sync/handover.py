@@ -18,6 +18,7 @@ from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from stoker.core.loading.threads import ThreadGoneError, mark_plain, start_thread
+from stoker.core.sync.gate import call_of_its_own
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -233,6 +234,7 @@ async def _elsewhere(work: Callable[[], R]) -> R:
             pass
     loop = asyncio.get_running_loop()
     done: asyncio.Future[R] = loop.create_future()
-    context = contextvars.copy_context()
-    start_thread(lambda: _do(context, work, loop, done))
-    return await done
+    with call_of_its_own():  # as long as the loop waits for it: once it is cancelled, it is let go
+        context = contextvars.copy_context()
+        start_thread(lambda: _do(context, work, loop, done))
+        return await done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Coroutine
@@ -24,8 +25,9 @@ T = TypeVar("T")
 #: Seconds that loads under way are given when nobody has the cache any more, or the process ends.
 EXIT_SECONDS = 1.0
 
-#: What closing the cache may take beyond the time that loads under way are given, in seconds.
-CLOSE_SECONDS = 1.0
+#: What closing the cache may take beyond the time that loads under way are given, in seconds: one for loads
+#: that go on although they are cancelled, one for invalidations under way, one for the rest.
+CLOSE_SECONDS = 3.0
 
 
 class Perform(Protocol):
@@ -57,7 +59,7 @@ class Home:
         self._manager: CacheManager | None = None
         self._owner: int | None = None
         self._place: asyncio.AbstractEventLoop | None = None
-        self._connecting: asyncio.Lock | None = None
+        self._connecting = self._closing = asyncio.Lock()
         _all.add(self)
 
     async def manager(self) -> CacheManager:
@@ -67,15 +69,25 @@ class Home:
             ConfigError: The server may evict the invalidation log.
         """
         loop = asyncio.get_running_loop()
-        if self._place is not loop or self._connecting is None:  # first use, or a forked child's own loop
-            self._place, self._connecting, self._manager = loop, asyncio.Lock(), None
+        if self._place is not loop:  # first use, or a forked child's own loop
+            self._place, self._manager = loop, None
+            self._connecting, self._closing = asyncio.Lock(), asyncio.Lock()
+        if (serving := self._serving) is not None:
+            return serving
         async with self._connecting:
-            if self._manager is None:
-                manager = self._make()
-                self._owner = manager.share_marks(self._owner)
-                self.reached = await connect_or_close(manager)
-                self._manager = manager
-            return self._manager
+            if (serving := self._serving) is not None:
+                return serving
+            manager = self._make()
+            self._owner = manager.share_marks(self._owner)
+            self.reached = await connect_or_close(manager)
+            self._manager = manager
+            return manager
+
+    @property
+    def _serving(self) -> CacheManager | None:
+        """The cache, where it is connected; while it is closed, as long as loads may use it."""
+        manager = self._manager
+        return manager if manager is not None and manager.serves else None
 
     def perform(
         self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None = None
@@ -93,29 +105,34 @@ class Home:
             Exception: Whatever `work` raises.
         """
         _refuse_the_end()
-        call, closings = object(), self._closings
-        try:
-            self.gate.enter(call)
-            return self._perform(work, timeout)
-        except concurrent.futures.CancelledError:
-            if self._closings == closings:
-                raise
-            raise LoadCancelledError("the cache was closed before this was done; try again") from None
-        finally:
-            try:
-                self.gate.leave(call)
-            except BaseException:  # a time limit at its first line
-                self.gate.leave(call)
-                raise
-
-    def _perform(self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None) -> T:
+        closings = self._closings
         while True:
-            if self._manager is None or not self.loop.running:
-                self.loop.run(self.manager(), timeout)
             try:
-                return self.loop.call(lambda: work(self._connected()), timeout)
+                return self.gate.inside(lambda: self._perform(work, timeout, closings))
             except _ClosedError:  # by another thread, a moment ago
                 continue
+            except concurrent.futures.CancelledError:
+                if self._closings == closings:
+                    raise
+                raise LoadCancelledError("the cache was closed before this was done; try again") from None
+
+    def _perform(
+        self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None, closings: int
+    ) -> T:
+        if self._serving is None or not self.loop.running:
+            if self.gate.is_shut:  # the loop ends: it opens on another one
+                raise _ClosedError
+            self.loop.run(self.manager(), timeout)
+        asked: list[CacheManager] = []
+
+        def begin() -> Coroutine[Any, Any, T]:
+            asked.append(self._connected())
+            return work(asked[0])
+
+        result = self.loop.call(begin, timeout)
+        if not asked[0].serves and self._closings != closings:
+            raise concurrent.futures.CancelledError  # an invalidation that it has kept is given up
+        return result
 
     def connect(self) -> bool:
         """Connect the cache if that has not been done; say whether the server answered.
@@ -137,13 +154,15 @@ class Home:
             ConfigError: The server may evict the invalidation log.
         """
         _refuse_the_end()
-        if self._manager is None or not self.loop.running:
-            self.connect()
+        while self._serving is None or not self.loop.running:
+            with contextlib.suppress(LoadCancelledError):  # another thread closes it: it opens again
+                self.connect()
 
     def _connected(self) -> CacheManager:
-        if self._manager is None or self._place is not asyncio.get_running_loop():
+        serving = self._serving
+        if serving is None or self._place is not asyncio.get_running_loop():
             raise _ClosedError
-        return self._manager
+        return serving
 
     def close(self, timeout: float) -> None:
         """Let calls and loads under way end within `timeout` seconds, disconnect, and stop the loop.
@@ -159,13 +178,7 @@ class Home:
             raise UsageError(
                 "a loader of this cache can't close it: it would wait for itself; close it after the call"
             )
-        left = self.gate.shut(timeout)
-        try:
-            if self.loop.running:
-                self._closings += 1
-                self._end(left)
-        finally:
-            self.gate.open()
+        self.gate.alone(timeout, self._end)
 
     def let_go(self) -> None:
         """Close, as nobody can call any more; don't wait: it may be the loop's own thread that calls."""
@@ -173,8 +186,6 @@ class Home:
         async def last() -> None:
             try:
                 await self._close(EXIT_SECONDS)
-            except Exception as error:  # noqa: BLE001  there is nobody to raise it to
-                _report(error)
             finally:
                 _all.discard(self)
 
@@ -182,17 +193,24 @@ class Home:
             _all.discard(self)
 
     def _end(self, timeout: float) -> None:
+        self._closings += 1
         try:
-            self.loop.run(self._close(timeout), timeout + CLOSE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - a server that is gone must not keep the process from ending
+            self.loop.finish(lambda: self._close(timeout), timeout + CLOSE_SECONDS)
+        except TimeoutError as error:  # a server that is gone must not keep the process from ending
             _report(error)
-        finally:
-            self.loop.stop()
 
     async def _close(self, timeout: float) -> None:
-        manager, self._manager = self._manager, None
-        if manager is not None and self._place is asyncio.get_running_loop():
-            await manager.close(timeout)
+        """Close the cache; what fails is told in the log, as is where nobody waits."""
+        if self._place is not asyncio.get_running_loop():
+            return
+        async with self._closing:  # whoever closes it already (`let_go`, as the process ends) does it
+            try:
+                if self._manager is not None:
+                    await self._manager.close(timeout)
+            except Exception as error:  # noqa: BLE001  whatever it is, the loop ends
+                _report(error)
+            finally:
+                self._manager = None
 
 
 def _refuse_the_end() -> None:
@@ -214,4 +232,7 @@ _all: set[Home] = set()
 def _close_all() -> None:
     """At the end of the process: hand over what was recorded, and disconnect."""
     for home in tuple(_all):
-        home.close(EXIT_SECONDS)
+        try:
+            home.close(EXIT_SECONDS)
+        except Exception as error:  # noqa: BLE001  the others are closed all the same
+            _report(error)

@@ -2,7 +2,7 @@
 
 A time limit or Ctrl-C raises in the main thread, wherever that is: before the event loop has heard of the
 call, or while it waits for the loop. Another thread, which nothing interrupts, then does it; twice
-does no harm.
+does no harm. Where another thread closes the cache meanwhile, it is done once that is open again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from stoker.core.errors import StokerError
+from stoker.core.loading.flights import LoadCancelledError
 
 logger = logging.getLogger(__name__)
 
+R = TypeVar("R")
 T = TypeVar("T")
 TargetT = TypeVar("TargetT")
 
@@ -38,12 +40,38 @@ class Owed(Generic[TargetT, T]):
         self._settled = False
 
     def pay(self) -> T:
-        """Have it done, and wait for it. Whatever this raises, `hand_over` is to be called then."""
+        """Have it done, and wait for it; what interrupts that is raised, and another thread does it.
+
+        Raises:
+            StokerError: It is refused.
+            Exception: Whatever the cache answers with.
+        """
         try:
-            return self._perform(self._do)
-        except StokerError:  # it is refused, and would be again
-            self._settled = True
+            return self._pay()
+        except BaseException:  # what interrupts the thread that waits, too
+            self._hand_over()
             raise
+
+    def after(self, write: Callable[[], R]) -> R:
+        """Call what changes the source, and pay, whatever becomes of that; return what it returns."""
+        try:
+            return write()
+        finally:
+            try:
+                self.pay()
+            except BaseException:  # a time limit, before the first step of paying
+                self._hand_over()
+                raise
+
+    def _pay(self) -> T:
+        while True:
+            try:
+                return self._perform(self._do)
+            except LoadCancelledError:  # another thread has closed the cache: it opens again
+                self._settled = False
+            except StokerError:  # it is refused, and would be again
+                self._settled = True
+                raise
 
     async def _do(self, target: TargetT) -> T:
         try:
@@ -54,17 +82,26 @@ class Owed(Generic[TargetT, T]):
         self._settled = True
         return result
 
-    def hand_over(self) -> None:
+    def _hand_over(self) -> None:
         """Have another thread do it, if it was not done. The process does not end before it has."""
-        if not self._settled:
+        if self._settled:
+            return
+        try:
             threading.Thread(target=self._pay_behind, name="stoker-owed").start()
+        except RuntimeError as error:  # no thread can be had; what has interrupted this one is raised
+            _tell_lost(error)
+        self._settled = True
 
     def _pay_behind(self) -> None:
         try:
-            self.pay()
+            self._pay()
         except Exception as error:  # noqa: BLE001  there is nobody to raise it to
-            said = {"action": "invalidation_lost"}
-            logger.error("action=invalidation_lost error=%r", error, extra=said)  # noqa: TRY400  it says all
+            _tell_lost(error)
+
+
+def _tell_lost(error: Exception) -> None:
+    said = {"action": "invalidation_lost"}
+    logger.error("action=invalidation_lost error=%r", error, extra=said)
 
 
 def surely(
@@ -72,9 +109,4 @@ def surely(
     work: Callable[[TargetT], Coroutine[Any, Any, T]],
 ) -> T:
     """Have a cache do something, and wait for it; it is done even if the wait is interrupted."""
-    owed = Owed(perform, work)
-    try:
-        return owed.pay()
-    except BaseException:  # what interrupts the thread that waits, too
-        owed.hand_over()
-        raise
+    return Owed(perform, work).pay()

@@ -15,7 +15,8 @@ import pytest
 
 from stoker.core import CacheConfig, CacheManager, Policy, StokerError, SyncCacheManager, UsageError
 from stoker.core.loading.flights import LoadCancelledError
-from stoker.core.sync.gate import Gate
+from stoker.core.sync.gate import Gate, Visit
+from stoker.core.sync.handover import async_form
 from tests.managers import make_config
 from tests.servers import RedisServer
 from tests.waiting import wait_until
@@ -133,6 +134,83 @@ def test_a_loader_that_closes_its_own_cache_is_refused() -> None:
     assert not face._home.loop.running
 
 
+STALE = Policy(tiers=("memory",), ttl=0.001, stale=60)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_load_behind_an_answer_may_use_the_cache_while_that_is_being_closed(
+    pool: ThreadPoolExecutor, is_async: bool
+) -> None:
+    """It is waited for, and outlives the call that began it."""
+    face = SyncCacheManager(CacheConfig(backend="memory", types={"page": STALE, "other": Policy()}))
+    slow, go = Slow(), threading.Event()
+
+    def use() -> Any:
+        with pytest.raises(UsageError, match="a loader of this cache can't close it"):
+            face.close()
+        return face.get_or_load("other", "k", int, "5")
+
+    def load() -> Any:
+        slow.began.set()
+        assert go.wait(10)
+        return use()
+
+    async def load_on_the_loop() -> Any:  # closing has come to waiting for loads when its function begins
+        await slow.work(CacheManager(face.config))
+        return await async_form(use)()
+
+    face.set("page", "k", 1)
+    behind = load_on_the_loop if is_async else load
+    wait_until(lambda: face.get_or_load("page", "k", behind) == 1 and slow.began.is_set(), "it loads")
+    loaded = pool.submit(face.get_or_load, "page", "k", behind)
+    assert loaded.result(10) == 1
+    closed = closing(pool, face, 60)
+    if is_async:
+        slow.go()
+    else:
+        go.set()
+    closed.result(10)
+    assert not face._home.loop.running
+
+
+def test_a_loader_that_closing_has_given_up_waits_as_others_do(pool: ThreadPoolExecutor) -> None:
+    face = SyncCacheManager(CacheConfig(backend="memory"))
+    began, go, stands, within = (threading.Event() for _ in range(4))
+    found: list[Any] = []
+
+    def load() -> None:
+        began.set()
+        assert go.wait(10)
+        within.set()
+        found.append(face.get_or_load("db_query", "inner", int, "5"))
+
+    loading = pool.submit(face.get_or_load, "db_query", "outer", load)
+    assert began.wait(10)
+    face._home.loop.loop().call_soon_threadsafe(stands.wait, 20)  # closing comes no further
+    closed = pool.submit(face.close, 0)
+    wait_until(lambda: face._home.gate.is_shut and not face._home.gate._is_patient, "it has given up")
+    go.set()
+    assert within.wait(10)
+    stands.set()
+    closed.result(10)
+    with pytest.raises(LoadCancelledError):
+        loading.result(10)
+    assert found == [5]
+    face.close()
+
+
+def test_a_manager_that_is_closed_by_itself_is_made_anew() -> None:
+    face = SyncCacheManager(CacheConfig(backend="memory"))
+
+    async def is_open(manager: CacheManager) -> bool:
+        return manager.is_open
+
+    assert face.perform(is_open)
+    face.perform(lambda manager: manager.close())
+    assert face.perform(is_open)
+    face.close()
+
+
 def test_what_nobody_has_any_more_is_closed(own_redis_server: RedisServer, prefix: str) -> None:
     client = own_redis_server.client()
 
@@ -140,7 +218,7 @@ def test_what_nobody_has_any_more_is_closed(own_redis_server: RedisServer, prefi
         face = SyncCacheManager(make_config(own_redis_server, prefix, page={}), recording=True)
         assert face.get_or_load("page", "k", int, "5") == 5
         assert face.get("page", "k") == 5
-        return weakref.ref(face), face._home.loop._thread
+        return weakref.ref(face), face._home.loop.thread
 
     connections = len(client.client_list())
     face, thread = use()
@@ -231,9 +309,8 @@ def test_two_who_close_do_so_one_after_the_other(pool: ThreadPoolExecutor) -> No
 
 def test_a_gate_knows_of_no_calls_of_the_process_that_was_forked() -> None:
     gate = Gate()
-    gate.enter(object())
-    gate.shut(0)
+    gate.enter(Visit(gate))
+    gate.shut(Visit(gate), 0)
     gate.forget()
     assert not gate.is_shut
-    assert gate.shut(60) > 0  # nobody is inside
-    gate.open()
+    assert gate.alone(60, lambda left: left) > 0  # nobody is inside

@@ -7,13 +7,15 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from stoker.core import Key, SyncCacheManager, cached, invalidate_on_write
+from stoker.core import CacheConfig, Key, SyncCacheManager, cached, invalidate_on_write
+from stoker.core.sync.gate import Visit
 from tests.managers import make_config
 from tests.servers import RedisServer
 from tests.waiting import wait_until
@@ -36,6 +38,46 @@ def cache(redis_server: RedisServer, prefix: str) -> Iterator[SyncCacheManager]:
 
 class TimeLimit(Exception):  # noqa: N818  as Celery's SoftTimeLimitExceeded
     pass
+
+
+class Moments:
+    """The moments at which a signal may be handled in some files, one after the other.
+
+    That is where a function begins, and after a call of one that is not Python.
+
+    Args:
+        files: The names that the files end with.
+    """
+
+    def __init__(self, *files: str) -> None:
+        self.moment = 0
+        self._files = files
+        self._left = 0
+
+    def __iter__(self) -> Iterator[int]:
+        """Number them until there are no more."""
+        while self._left <= 0:
+            self.moment += 1
+            yield self.moment
+
+    @contextlib.contextmanager
+    def raising_there(self) -> Generator[None]:
+        """Have the time limit fall at this moment of a block, which it passes through."""
+        self._left, before = self.moment, sys.getprofile()
+        sys.setprofile(self._profile)
+        try:
+            yield
+        except TimeLimit:
+            return
+        finally:
+            sys.setprofile(before)
+        assert self._left > 0, "the time limit was swallowed"
+
+    def _profile(self, frame: Any, event: str, _: object) -> None:
+        if event in {"call", "c_return"} and frame.f_code.co_filename.endswith(self._files):
+            self._left -= 1
+            if not self._left:
+                raise TimeLimit
 
 
 @pytest.fixture
@@ -114,17 +156,122 @@ def test_a_time_limit_before_the_cache_has_heard_of_it_loses_no_invalidation(
     cache: SyncCacheManager, alarm: Callable[[], None], way: str
 ) -> None:
     rows, gate = {KEY: "old"}, cache._home.gate
+    closing = Visit(gate)
 
     def write() -> None:
         rows[KEY] = "new"
-        gate.shut(0)  # another thread closes the cache: calls wait
+        gate.shut(closing, 0)  # another thread closes the cache: calls wait
         alarm()
 
     assert cache.set("page", KEY, "old")
     with pytest.raises(TimeLimit):
         WRITES[way](cache, "page", write)
-    gate.open()
+    gate.leave(closing)
     wait_until(lambda: not cache.exists("page", KEY), "what was stored before is dead")
+
+
+@pytest.mark.parametrize("way", ["a function", "a block", "delete"])
+def test_an_invalidation_is_made_though_another_thread_closes_the_cache(
+    own_redis_server: RedisServer, way: str
+) -> None:
+    config = make_config(own_redis_server, "closed", page={})
+    rows, admin = {KEY: "old"}, own_redis_server.client()
+
+    def write() -> None:
+        rows[KEY] = "new"
+        admin.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+
+    with SyncCacheManager(config) as cache, SyncCacheManager(config) as reader, ThreadPoolExecutor(1) as pool:
+        assert cache.set("page", KEY, "old")
+        written = pool.submit(WRITES[way], cache, "page", write)
+        wait_until(lambda: rows[KEY] == "new" and cache._home.gate._calls, "it waits for the server")
+        cache.close(0)
+        admin.execute_command("CLIENT", "UNPAUSE")
+        written.result(20)
+        assert reader.get("page", KEY) is None
+
+
+def test_a_function_whose_cache_is_closed_by_another_thread_returns_what_it_returns(
+    cache: SyncCacheManager,
+) -> None:
+    wrote, stands = threading.Event(), threading.Event()
+
+    @invalidate_on_write(cache, "users", cache_type="page")
+    def write() -> str:
+        cache._home.loop.loop().call_soon_threadsafe(stands.wait, 20)
+        wrote.set()
+        return "written"
+
+    with ThreadPoolExecutor(2) as pool:
+        written = pool.submit(write)
+        assert wrote.wait(20)
+        wait_until(lambda: cache._home.gate._calls, "it waits for the loop")
+        closed = pool.submit(cache.close, 0)
+        wait_until(lambda: cache._home.gate.is_shut, "it closes")
+        stands.set()
+        assert written.result(20) == "written"
+        closed.result(20)
+
+
+def test_a_function_is_called_though_another_thread_closes_the_cache_as_it_connects(
+    own_redis_server: RedisServer,
+) -> None:
+    cache = SyncCacheManager(make_config(own_redis_server, "closed", page={}))
+
+    @invalidate_on_write(cache, "users", cache_type="page")
+    def write() -> str:
+        return "written"
+
+    own_redis_server.freeze()
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write)
+        wait_until(lambda: cache._home.loop.running, "it connects")
+        began = time.monotonic()
+        cache.close(0)
+        assert time.monotonic() - began < 5, "a server that is gone was not waited for"
+        own_redis_server.thaw()
+        assert written.result(20) == "written"
+    cache.close()
+
+
+def test_a_time_limit_at_any_step_of_paying_loses_no_invalidation(cache: SyncCacheManager) -> None:
+    rows, passed = {KEY: 0}, Moments("owed.py")
+
+    @invalidate_on_write(cache, "users", cache_type="page")
+    def write(moment: int) -> None:
+        rows[KEY] = moment
+
+    for moment in passed:
+        assert cache.set("page", KEY, moment - 1)
+        rows[KEY] = moment - 1
+        with passed.raising_there():
+            write(moment)
+        if rows[KEY] == moment:
+            wait_until(lambda: not cache.exists("page", KEY), "what was stored before is dead")
+    assert passed.moment > 4, "it was raised somewhere"
+
+
+def test_an_invalidation_that_no_thread_can_make_is_told_of(
+    cache: SyncCacheManager,
+    alarm: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stands = threading.Event()
+    cache._home.loop.loop().call_soon_threadsafe(stands.wait, 20)
+    with monkeypatch.context() as here:
+        here.setattr(threading.Thread, "start", no_thread)
+        alarm()
+        with pytest.raises(TimeLimit):
+            cache.delete("page", KEY)
+    stands.set()
+    assert [record.getMessage() for record in caplog.records if record.name.endswith("owed")] == [
+        'action=invalidation_lost error=RuntimeError("can\'t start new thread")'
+    ]
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -148,28 +295,27 @@ def test_a_cached_function_is_invalidated_whatever_interrupts_it(
 
 
 def test_a_time_limit_at_any_moment_leaves_the_cache_usable(cache: SyncCacheManager) -> None:
-    """Signals are handled where a function begins, and after a call of one that is not Python."""
-    left = moment = 0
-
-    def profile(frame: Any, event: str, _: object) -> None:
-        nonlocal left
-        if event in {"call", "c_return"} and frame.f_code.co_filename.endswith(("gate.py", "threading.py")):
-            left -= 1
-            if not left:
-                raise TimeLimit
-
+    passed = Moments("gate.py", "threading.py")
     with ThreadPoolExecutor(1) as pool:
-        while not left:
-            moment += 1
-            left = moment
-            before = sys.getprofile()
-            sys.setprofile(profile)
-            with contextlib.suppress(TimeLimit):
+        for moment in passed:
+            with passed.raising_there():
                 cache.set("here", KEY, moment)
-            sys.setprofile(before)
             assert pool.submit(cache.set, "here", KEY, "again").result(20)
             assert not cache._home.gate._calls
-    assert moment > 5, "it was raised somewhere"
+    assert passed.moment > 5, "it was raised somewhere"
+
+
+def test_a_time_limit_at_any_moment_of_closing_leaves_the_cache_usable() -> None:
+    cache = SyncCacheManager(CacheConfig(backend="memory"))
+    passed = Moments("gate.py", "home.py", "loop.py", "threading.py")
+    with ThreadPoolExecutor(1) as pool:
+        for moment in passed:
+            assert pool.submit(cache.set, "db_query", KEY, moment).result(20)
+            with passed.raising_there():
+                cache.close()
+            assert not cache._home.gate.is_shut
+    assert passed.moment > 20, "it was raised somewhere"
+    cache.close()
 
 
 def test_an_interrupted_close_lets_calls_in(cache: SyncCacheManager, alarm: Callable[[], None]) -> None:

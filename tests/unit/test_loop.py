@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -99,6 +100,57 @@ def test_stopping_what_never_ran_is_nothing(loop: LoopThread) -> None:
     loop.stop()
     loop.stop()
     assert not loop.running
+
+
+def test_a_loop_that_ends_by_itself_is_known_to_have_ended(loop: LoopThread) -> None:
+    """Whoever waits is told, stopping it does nothing, and a later use starts anew."""
+    begun = threading.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def nothing() -> None:
+        pass
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(loop.run, wait())
+        assert begun.wait(10)
+        assert loop.end_with(nothing)
+        with pytest.raises(CancelledError):
+            future.result(10)
+    wait_until(lambda: not loop.running, "it has ended")
+    assert not loop.end_with(nothing)
+    loop.finish(nothing, 10)
+    loop.stop()
+    assert loop.run(answer(1)) == 1
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_loop_whose_thread_could_not_be_started_starts_at_a_later_use(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    """No thread could be had, or a time limit falls when it begins."""
+    start = threading.Thread.start
+
+    def fails(thread: threading.Thread) -> None:
+        if begins:
+            start(thread)
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as here:
+        here.setattr(threading.Thread, "start", fails)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            loop.run(answer(1))
+    gc.collect()  # a loop that was not closed is told of here
+    assert not loop.running
+    wait_until(lambda: "test-loop" not in names(), "it has ended")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: loop.run(answer(1))).result(10) == 1
+
+
+def names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
 
 
 def test_a_forked_child_has_a_loop_of_its_own(loop: LoopThread) -> None:
