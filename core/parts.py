@@ -76,6 +76,15 @@ class Parts:
         # Without a server nobody can be told which keys are hot; who only looks tells nothing.
         counted = not read_only and not self._alone
         self.access: deque[tuple[str, str, Recipe | None]] = deque(maxlen=MAX_ACCESSES if counted else 0)
+        self._make_storage()
+        self._make_loads()
+        self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
+        self._recording = Recording(self) if recording and counted else None
+        self._owner = next(_OWNERS)
+        self._prepare(metrics)
+
+    def _make_storage(self) -> None:
+        """Make what keeps entries."""
         self.tier = RedisTier(self.link, self.log, self.keys)
         commits = make_commits(self.link, self.log, self.keys)
         bounds = self.config.memory
@@ -91,18 +100,17 @@ class Parts:
             commits,
             vouching,
             self.counters,
-            read_only=read_only,
+            read_only=self.read_only,
         )
-        bell = Bell(self.link.open_another, redis.connect_timeout)
+        self._in_memory = self.storage.in_memory
+
+    def _make_loads(self) -> None:
+        """Make what loads entries."""
+        bell = Bell(self.link.open_another, self.config.redis.connect_timeout)
         contention = Contention(Leases(self.link, self.log, self.keys), bell, self.storage, self.log)
-        self._tallies: Tallies = LocalTallies() if self._alone else RedisTallies(self.link, self.keys)
         self._loads = Loads(self.config, self.storage, self.log, self.counters, contention)
         self.flights = self._loads.flights
         self.serving = Serving(self.storage, self._loads)
-        self._in_memory = self.storage.in_memory
-        self._recording = Recording(self) if recording and counted else None
-        self._owner = next(_OWNERS)
-        self._prepare(metrics)
 
     def _prepare(self, metrics: CacheMetrics | None) -> None:
         """Make what runs or is made only while the manager is connected."""
