@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import check_key, check_text, several
-from stoker.core.log.fleet_log import Receipt
+from stoker.core.log.appending import MAX_RECORD_SCOPES, Receipt
+from stoker.core.log.position import parse_position
 from stoker.core.log.scopes import Key, Pattern, Scope, Tag, Type
 from stoker.core.maintenance.purging import purge
-from stoker.core.maintenance.unlinking import look_before_delete, unlink_seen
+from stoker.core.maintenance.unlinking import unlink_killed
 from stoker.core.reads import Reads
 from stoker.core.settings.policy import Policy
 
@@ -27,26 +28,38 @@ class Invalidating(Reads):
         return await self.delete_many(cache_type, [key])
 
     async def delete_many(self, cache_type: str, keys: Iterable[str]) -> int:
-        """Invalidate keys with one record and give their memory back; say how many entries were unlinked."""
+        """Invalidate keys and give their memory back; say how many entries were unlinked.
+
+        One record names all, or so many as a record holds (`MAX_RECORD_SCOPES`).
+        """
         policy = self.policy(cache_type)
         named = list(dict.fromkeys([check_key(key) for key in several("keys", keys)]))
         if not named:
             return 0
         self.counters.of(cache_type).deletes += len(named)
-        record = self.invalidate(*(Key(cache_type, key) for key in named))
-        if self._alone:
-            await record
-            return self._remove_here(cache_type, named, policy) + sum(
-                self._tallies.remove(cache_type, key) for key in named
+        # All of it happens, also if the caller gives up meanwhile.
+        return await self.log.carry_out(self._delete(cache_type, named, policy), "stoker-delete")
+
+    async def _delete(self, cache_type: str, keys: Sequence[str], policy: Policy) -> int:
+        here = gone = 0
+        killed: list[tuple[Sequence[str], int]] = []
+        for start in range(0, len(keys), MAX_RECORD_SCOPES):
+            part = keys[start : start + MAX_RECORD_SCOPES]
+            # Sent before the record: a counter that begins once that is acknowledged is another.
+            ended, receipt = await asyncio.gather(
+                self._tallies.end(cache_type, part),
+                self.invalidate(*(Key(cache_type, key) for key in part)),
             )
-        (seen, gone), receipt = await asyncio.gather(look_before_delete(self, cache_type, named), record)
-        here = self._remove_here(cache_type, named, policy)
-        if not receipt.acknowledged:
-            gone = 0  # what is told of a server that is away is not known
-        else:
-            with contextlib.suppress(LinkError, ReplyError):
-                gone += await unlink_seen(self, seen)
-        return gone if policy.in_redis else here + gone
+            here += self._remove_here(cache_type, part, policy)
+            if receipt.acknowledged and receipt.log_id:  # what is told of a server that is away is not known
+                gone += ended
+                killed.append((part, parse_position(receipt.log_id)))
+        if not policy.in_redis:
+            return here + gone
+        with contextlib.suppress(LinkError, ReplyError):
+            for part, position in killed:
+                gone += await unlink_killed(self, cache_type, part, position)
+        return gone
 
     def _remove_here(self, cache_type: str, keys: Iterable[str], policy: Policy) -> int:
         return sum(self.memory.remove(cache_type, key) for key in keys) if policy.in_memory else 0

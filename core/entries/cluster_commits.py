@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from stoker.core.entries.commits import REPLACING, TAIL, Commit, Commits, Pending
+from stoker.core.entries.commits import REPLACING, TAIL, Commit, Commits, Pending, unanswered
 from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
@@ -67,7 +67,7 @@ class ClusterCommits(Commits):
 
         def take(reply: Any) -> None:
             if isinstance(reply, (LinkError, ReplyError)):
-                settle(future, Commit.UNREACHABLE)
+                settle(future, unanswered(reply))
             else:
                 settle(future, _MEANINGS[reply])
 
@@ -78,5 +78,5 @@ class ClusterCommits(Commits):
 
         try:
             self._one.post(send, take)
-        except LinkError as error:
-            take(error)
+        except LinkError:
+            settle(future, Commit.UNREACHABLE)

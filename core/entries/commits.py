@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from stoker.core.entries.entry import header_length
+from stoker.core.entries.lookup import Lookup, State
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link.link import Argument, Link
@@ -41,12 +44,31 @@ class Commit(enum.Enum):
     FENCED = -2
     LOG_LOST = -3
     UNREACHABLE = -4
+    """It was not sent, or refused."""
+    UNKNOWN = -5
+    """It was sent, and no answer came: it may be stored, or be so yet."""
 
 
 _MEANINGS = {commit.value: commit for commit in Commit}
 
+
+def unanswered(error: LinkError | ReplyError) -> Commit:
+    """What became of a commit that was sent, and was answered with an error, or not at all."""
+    return Commit.UNKNOWN if isinstance(error, LinkError) else Commit.UNREACHABLE
+
+
 Pending = tuple[str, bytes, int, bytes, asyncio.Future[Commit]]
 """One entry that waits for its commit: name, stored form, TTL in ms, condition, who waits."""
+
+
+def still_there(lookup: Lookup) -> bytes:
+    """The condition that what was found is what is stored: in all of it by which it was found to be gone.
+
+    Where it was born is not enough: on a log that nobody appends to, its successor is born there, too.
+    """
+    there, entry = lookup.data or lookup.unreadable, lookup.entry
+    expired = lookup.state is State.STALE and entry and entry.fresh_until_ms <= time.time() * 1000
+    return (EXPIRED if expired else HEAD) + there[: header_length(there)]
 
 
 class Commits:
@@ -106,16 +128,18 @@ class Commits:
             if isinstance(reply, (LinkError, ReplyError)):
                 if isinstance(reply, ReplyError) and str(reply).startswith("WRONGTYPE"):
                     self._log.lose()  # the fence, or the log, is a stranger's
+                became = unanswered(reply)
                 for *_, future in batch:
-                    settle(future, Commit.UNREACHABLE)
+                    settle(future, became)
             else:
                 for one, answer in zip(batch, reply, strict=True):
                     settle(one[-1], Commit.STORED if answer == 1 else self._understand(one, answer))
 
         try:
             self._script.post(lambda head, handler: self._link.post((*head, *arguments), handler), take)
-        except LinkError as error:
-            take(error)
+        except LinkError:
+            for *_, future in batch:
+                settle(future, Commit.UNREACHABLE)
 
     def _understand(self, one: Pending, answer: int) -> Commit:
         commit, log = _MEANINGS[answer], self._log

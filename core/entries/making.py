@@ -61,8 +61,7 @@ class EntryMaker:
         epoch, born = log.epoch, log.seen
         now, ttl_ms = int(time.time() * 1000), self._ttl_ms(policy, value, ttl)
         head = pack_head(flags, epoch, born, now, now + ttl_ms, tags)
-        kept_ms = ttl_ms + int(policy.kept_stale * 1000) if policy.stale or policy.fail_safe else ttl_ms
-        return cache_type, key, epoch, born, head, payload, kept_ms
+        return cache_type, key, epoch, born, head, payload, kept_ms(policy, ttl_ms)
 
     def _encode(self, cache_type: str, value: Any, policy: Policy) -> tuple[int, bytes] | None:
         """Return flags and payload of a value; None when it can't be stored."""
@@ -91,3 +90,8 @@ class EntryMaker:
         if policy.jitter:
             seconds *= 1 - policy.jitter * random.random()  # noqa: S311  no secret, only spread
         return int(seconds * 1000) or 1
+
+
+def kept_ms(policy: Policy, ttl_ms: int) -> int:
+    """Milliseconds after which the server drops what is fresh for so many."""
+    return ttl_ms + int(policy.kept_stale * 1000) if policy.stale or policy.fail_safe else ttl_ms

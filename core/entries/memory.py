@@ -35,6 +35,9 @@ AS_GIVEN: Any = object()
 #: What an item takes beside its value, its key and its place in the store: its objects and their numbers.
 ITEM_BYTES = 490
 
+#: The bound of what stands in for a server that is away: no look at the log is young enough for a hit.
+NEVER_BOUND = -1.0
+
 #: Entries that are looked at for their time to live whenever one is put.
 SWEPT_AT_ONCE = 2
 
@@ -258,6 +261,7 @@ class MemoryTier:
         *,
         given: Any = MISSING,
         copied: int = START,
+        stands_in: bool = False,
     ) -> Kept:
         """Keep an entry, if it is alive and not too large; say whether it is kept.
 
@@ -269,9 +273,12 @@ class MemoryTier:
             checked: The position on the log up to which it was found alive; where it was born, for a load.
             given: The value itself, where it is to be kept as it is.
             copied: The position of this process's own record that dropped all older copies.
+            stands_in: Whether it is served only while the server is away.
         """
         item = Item((cache_type, key), entry, policy, checked, self._counters.of(cache_type))
         item.copied = copied
+        if stands_in:
+            item.bound = NEVER_BOUND
         if given is not MISSING:
             item.value, item.into, item.payload = given, AS_GIVEN, b""
         held = self.store.peek((cache_type, key))
@@ -339,5 +346,9 @@ class MemoryTier:
 
     def _killer(self, item: Item, after: int) -> int:
         log, name = self._log, item.name
-        killer = log.killer(*name, item.entry.tags, after)
-        return killer or log.copy_killer(*name, max(after, item.copied))
+        if killer := log.killer(*name, item.entry.tags, after):
+            return killer
+        if item.bound == NEVER_BOUND:
+            # What is kept to be told of copies is of those before it: a later one would have taken its place.
+            return log.history.copy_killer(*name, max(after, item.copied))
+        return log.copy_killer(*name, max(after, item.copied))

@@ -18,25 +18,37 @@ class Outcome(enum.Enum):
     """On the server, and to be kept in memory."""
     HERE = "here"
     """To be kept in memory, and stored if it is."""
+    STANDS_IN = "stands in"
+    """To be kept in memory, and served from there while the server is away; then what that holds counts."""
     REFUSED = "refused"
     """Not stored; what is in memory is none of its business."""
     WITHDRAWN = "withdrawn"
-    """Not stored, for others could not be told; what is in memory is out of date, and goes."""
+    """Not stored, for others could not be told, or nobody knows whether it is: what is in memory may be out
+    of date, and goes."""
 
 
-def outcome_of(commit: Commit, told: int | None, policy: Policy, *, conditional: bool) -> Outcome:
+def outcome_of(
+    commit: Commit, told: int | None, policy: Policy, *, overwrites: bool, conditional: bool
+) -> Outcome:
     """Say what has become of a store.
 
     Args:
-        commit: What the server said; `UNREACHABLE` where it was not to be asked.
+        commit: What the server said; `UNREACHABLE` where it was not to be asked, or not asked.
         told: The position of the record that has dropped all copies of the entry, 0 where it could not be
             appended; None: nobody had to be told.
         policy: The type's policy.
+        overwrites: Whether a caller stores it, not a loader: others may have something else in memory, and
+            what the server has may be younger.
         conditional: Whether it was to be stored on a condition. What two must not both have is nobody's who
             has it in memory alone.
     """
     if commit is Commit.STORED:
         return Outcome.BOTH if policy.in_memory and told is None else Outcome.STORED
-    if commit is not Commit.UNREACHABLE or not policy.in_memory or (conditional and policy.in_redis):
+    if commit not in {Commit.UNREACHABLE, Commit.UNKNOWN} or not policy.in_memory:
         return Outcome.REFUSED
-    return Outcome.WITHDRAWN if told == 0 else Outcome.HERE
+    if not policy.in_redis:
+        return Outcome.WITHDRAWN if told == 0 else Outcome.HERE
+    alone = not conditional and policy.kind != "authoritative" and (policy.outage_seconds or not overwrites)
+    if alone and not told:
+        return Outcome.STANDS_IN if overwrites else Outcome.HERE
+    return Outcome.WITHDRAWN if commit is Commit.UNKNOWN else Outcome.REFUSED

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from stoker.core.clock import boottime
 from stoker.core.counters import Counters
 from stoker.core.entries.codec import MISSING, UnstorableError
-from stoker.core.entries.commits import ALWAYS, EXPIRED, HEAD, Commit, Commits
-from stoker.core.entries.entry import Entry, header_length, pack_entry
+from stoker.core.entries.commits import ALWAYS, Commit, Commits, still_there
+from stoker.core.entries.entry import Entry, pack_entry
 from stoker.core.entries.finding import Finding, counted
-from stoker.core.entries.lookup import Lookup, State
-from stoker.core.entries.making import EntryMaker
+from stoker.core.entries.lookup import State
+from stoker.core.entries.making import EntryMaker, kept_ms
 from stoker.core.entries.memory import Kept, MemoryTier
 from stoker.core.entries.outcome import Outcome, outcome_of
 from stoker.core.entries.tier import RedisTier
@@ -100,9 +100,11 @@ class Storage(Finding):
             return False
         policy = self._config.types[cache_type]
         one = _Storing(cache_type, key, value, entry, policy, condition, overwrites)
-        commit = await self._end(one, self._begin(one))
-        told = await self._log.tell(Copy(cache_type, key)) if self._drops_copies(one, commit) else None
-        return self._conclude(one, commit, told)
+        begun = self._begin(one)
+        if overwrites and policy.in_memory and isinstance(begun, Future):
+            # What the server stores must be told, also if the caller gives up meanwhile.
+            return await self._log.carry_out(self._finish(one, begun), "stoker-store")
+        return await self._finish(one, begun)
 
     def _begin(self, one: _Storing) -> Future[Commit] | Commit:
         """Queue an entry for the server, or say at once what becomes of it where that is not to be asked."""
@@ -114,8 +116,16 @@ class Storage(Finding):
         if overwrites:
             with contextlib.suppress(LinkError):
                 self._log.check()
-        kept_ms = entry.fresh_until_ms - entry.created_ms + int(policy.kept_stale * 1000)
-        return self._commits.commit(cache_type, key, pack_entry(entry), kept_ms, condition)
+        kept = kept_ms(policy, entry.fresh_until_ms - entry.created_ms)
+        return self._commits.commit(cache_type, key, pack_entry(entry), kept, condition)
+
+    async def _finish(self, one: _Storing, begun: Future[Commit] | Commit) -> bool:
+        """See a store to its end, and tell others of it; say whether the value is stored."""
+        commit = await self._end(one, begun)
+        told = (
+            await self._log.tell(Copy(one.cache_type, one.key)) if self._drops_copies(one, commit) else None
+        )
+        return self._conclude(one, commit, told)
 
     async def _end(self, one: _Storing, begun: Future[Commit] | Commit) -> Commit:
         """Wait for what has become of an entry at the server, as far as that is known to be of use."""
@@ -132,14 +142,15 @@ class Storage(Finding):
         return bool(log.killer(one.cache_type, one.key, entry.tags, entry.born))
 
     def _drops_copies(self, one: _Storing, commit: Commit) -> bool:
-        """Whether other processes must be told of a store: not where the server is known to be away.
+        """Whether other processes must be told of a store: not where it was not sent, the server being away.
 
-        What is stored then stays in this process's memory, for as long as `on_outage` says.
+        What is stored then stands in for what the server has, in this process's memory alone, for as long as
+        `on_outage` says, and until the server is back.
         """
         if not one.overwrites or not one.policy.in_memory:
             return False
         if one.policy.in_redis:
-            return commit is Commit.STORED
+            return commit in {Commit.STORED, Commit.UNKNOWN}
         try:
             self._log.check()
         except LinkError:
@@ -148,14 +159,15 @@ class Storage(Finding):
 
     def _conclude(self, one: _Storing, commit: Commit, told: int | None) -> bool:
         """Do what is left to do of a store; count it, and say whether the value is stored."""
-        outcome = outcome_of(commit, told, one.policy, conditional=one.condition != ALWAYS)
+        conditional = one.condition != ALWAYS
+        outcome = outcome_of(commit, told, one.policy, overwrites=one.overwrites, conditional=conditional)
         if outcome is Outcome.WITHDRAWN:
             return self._withdraw(one.cache_type, one.key)
         stored = outcome in {Outcome.STORED, Outcome.BOTH}
         if outcome is Outcome.STORED:
             self._memory.remove(one.cache_type, one.key)
         elif outcome is not Outcome.REFUSED:
-            kept = self._store_here(one, told or START)
+            kept = self._store_here(one, told or START, stands_in=outcome is Outcome.STANDS_IN)
             if kept is Kept.TOO_HEAVY and not one.policy.in_redis:
                 self._maker.refuse(one.cache_type, one.value, UnstorableError(TOO_HEAVY))
                 return False
@@ -163,7 +175,7 @@ class Storage(Finding):
         return self._count(one.cache_type, stored=stored)
 
     def _withdraw(self, cache_type: str, key: str) -> bool:
-        """Count a store that others could not be told of; what is in memory here is out of date, and goes."""
+        """Count a store that is not known to be one; what is in memory may be out of date, and goes."""
         self._memory.remove(cache_type, key)
         return self._count(cache_type, stored=False)
 
@@ -196,8 +208,16 @@ class Storage(Finding):
     ) -> bool:
         """Store a value that the caller vouches for now, of a type that is in memory, too, or there alone.
 
-        Other processes may have the key in memory: it is stamped with the record that tells them.
+        Other processes may have the key in memory: it is stamped with the record that tells them. That ends
+        what was there, so the value is stored also if the caller gives up meanwhile.
         """
+        return await self._log.carry_out(
+            self._store_told(cache_type, key, value, tags, ttl), "stoker-store-told"
+        )
+
+    async def _store_told(
+        self, cache_type: str, key: str, value: Any, tags: tuple[bytes, ...], ttl: float | None
+    ) -> bool:
         epoch = self._log.epoch
         told = await self._log.tell(Key(cache_type, key))
         if not told:
@@ -226,7 +246,7 @@ class Storage(Finding):
             # Nobody can read what is there: it is as good as absent. (A key of another kind has no bytes.)
             counted(lookup, self._counters.of(cache_type))
         epoch, at = born or (self._log.epoch, self._log.known)  # the log was just read to its end
-        condition = _still_there(lookup)
+        condition = still_there(lookup)
         # In memory alone nothing may come between look and store; and each process has values of its own.
         tells = policy.in_redis
         return await self.store(
@@ -253,7 +273,9 @@ class Storage(Finding):
         """
         policy = self._config.types[cache_type]
         if policy.in_memory:
-            return await self._commit_many(cache_type, values, births, tags, ttl)
+            # As with one: others are told, and what was there has ended, also if the caller gives up.
+            committing = self._commit_many(cache_type, values, births, tags, ttl)
+            return await self._log.carry_out(committing, "stoker-store-many")
         computed = {key: value for key, value in values.items() if births[key] is not None}
         vouched = {key: value for key, value in values.items() if births[key] is None}
         stored = 0
@@ -297,7 +319,7 @@ class Storage(Finding):
             [self._conclude(one, commit, dropped if one.key in others else None) for one, commit in ended]
         )
 
-    def _store_here(self, one: _Storing, told: int) -> Kept:
+    def _store_here(self, one: _Storing, told: int, *, stands_in: bool) -> Kept:
         """Keep an entry in memory; say whether it is there."""
         log, entry, policy = self._log, one.entry, one.policy
         if not entry.epoch:
@@ -307,7 +329,8 @@ class Storage(Finding):
                 return Kept.OVERTAKEN
             entry.epoch = log.last_epoch
         given = MISSING if policy.in_redis or policy.memory_copies else one.value
-        return self._memory.put(one.cache_type, one.key, entry, policy, entry.born, given=given, copied=told)
+        name, born = (one.cache_type, one.key), entry.born
+        return self._memory.put(*name, entry, policy, born, given=given, copied=told, stands_in=stands_in)
 
     async def touch(self, cache_type: str, key: str, policy: Policy, seconds: float) -> bool:
         """Give a fresh entry another time to live, in place; say whether there was one."""
@@ -317,27 +340,27 @@ class Storage(Finding):
         if lookup.state is not State.FRESH or entry is None:
             counted(lookup, counters)
             return False
-        before, after = entry.fresh_until_ms, int((time.time() + seconds) * 1000)
-        if policy.in_redis:
-            kept_ms = int((seconds + policy.kept_stale) * 1000)
-            if not await self._tier.touch(cache_type, key, lookup.data, after, kept_ms):
-                return False
+        after = int((time.time() + seconds) * 1000)
+        kept = kept_ms(policy, int(seconds * 1000))
+        if policy.in_redis and policy.in_memory and after < entry.fresh_until_ms:
+            shortening = self._shorten(cache_type, key, lookup.data, entry, after, kept)
+            return await self._log.carry_out(shortening, "stoker-shorten")
+        if policy.in_redis and not await self._tier.touch(cache_type, key, lookup.data, after, kept):
+            return False
         if policy.in_memory:
             self._memory.touch(cache_type, key, entry, after)
-            if after < before and policy.in_redis:
-                # Only now: a copy that is made between would have the old time to live.
-                await self._log.tell(Copy(cache_type, key))
         return True
 
-
-def _still_there(lookup: Lookup) -> bytes:
-    """The condition that what was found is what is stored: in all of it by which it was found to be gone.
-
-    Where it was born is not enough: on a log that nobody appends to, its successor is born there, too.
-    """
-    there, entry = lookup.data or lookup.unreadable, lookup.entry
-    expired = lookup.state is State.STALE and entry and entry.fresh_until_ms <= time.time() * 1000
-    return (EXPIRED if expired else HEAD) + there[: header_length(there)]
+    async def _shorten(
+        self, cache_type: str, key: str, stored: bytes, entry: Entry, after: int, kept: int
+    ) -> bool:
+        """Let an entry end sooner, here, in the server, and in the memory of others."""
+        if not await self._tier.touch(cache_type, key, stored, after, kept):
+            return False
+        self._memory.touch(cache_type, key, entry, after)
+        # Only now: a copy that is made between would have the old time to live.
+        await self._log.tell(Copy(cache_type, key))
+        return True
 
 
 def _warn_of_what_sweeps_lose(config: CacheConfig) -> None:

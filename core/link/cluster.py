@@ -26,7 +26,7 @@ from stoker.core.link.joining import JoiningLink
 from stoker.core.link.link import Link
 from stoker.core.link.nodes import NodeClock, Nodes, identify
 from stoker.core.link.routing import SLOTS, Address, key_of, owners_by, redirection, slot_of, slots_by
-from stoker.core.link.sent import Sent
+from stoker.core.link.sent import Parked, Sent
 from stoker.core.link.wire import tell
 from stoker.core.settings.addresses import Servers
 
@@ -77,7 +77,7 @@ class ClusterLink(JoiningLink):
         self._nodes = Nodes(
             self._servers, connect_timeout=connect_timeout, timeout=timeout, on_change=self._node_changed
         )
-        self._parked: list[Sent] = []
+        self._parked: list[Parked] = []
         self._asks: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -291,8 +291,7 @@ class ClusterLink(JoiningLink):
         elif len(self._parked) >= MAX_PARKED:
             return False
         else:
-            sent.refused_by, sent.hint = refused_by, address
-            self._parked.append(sent)
+            self._parked.append(Parked(sent, refused_by, address))
         return True
 
     def _follow_log(self) -> None:
@@ -314,20 +313,22 @@ class ClusterLink(JoiningLink):
     async def _release_parked(self) -> None:
         async with self._reading:
             moved = {
-                sent.slot: sent.hint for sent in self._parked if self._owners[sent.slot] == sent.refused_by
+                sent.slot: hint
+                for sent, refused_by, hint in self._parked
+                if self._owners[sent.slot] == refused_by
             }
             if moved:  # whoever gave the map had not heard of it
                 for slot, hint in moved.items():
                     self._owners[slot] = hint
-                self._owning |= {hint for hint in moved.values() if hint is not None}
+                self._owning |= set(moved.values())
                 await self._nodes.keep({address for address in self._owning if address != self._home})
         parked, self._parked = self._parked, []
-        for sent in parked:
+        for sent, _, _ in parked:
             self._dispatch_again(sent)
 
     def _fail_parked(self, error: LinkError) -> None:
         parked, self._parked = self._parked, []
-        for sent in parked:
+        for sent, _, _ in parked:
             tell(sent.handler, error)
 
     # -- the map ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stoker.core.errors import LinkError
 from stoker.core.link.calls import Command, Handler
@@ -23,11 +24,17 @@ class Sent:
     of_log: bool = False
     began: float = 0.0
     redirections: int = 0
-    refused_by: Address | None = None
-    hint: Address | None = None
-    """Where the server that refused it said it belongs."""
 
     def end(self, sending: asyncio.Task[None]) -> None:
         """Tell who waits, if the task that was to send it on was ended before it could."""
         if sending.cancelled():
             tell(self.handler, LinkError("the link was closed"))
+
+
+class Parked(NamedTuple):
+    """A command that waits for a new map of slots."""
+
+    sent: Sent
+    refused_by: Address
+    hint: Address
+    """Where the server that refused it said it belongs."""

@@ -17,7 +17,7 @@ from stoker.core.entries.codec import MISSING
 from stoker.core.entries.lookup import Lookup, State
 from stoker.core.errors import UsageError
 from stoker.core.loading.conditional import NOT_MODIFIED
-from stoker.core.loading.contention import Contention, Outcome, Verdict
+from stoker.core.loading.contention import Contender, Contention, Outcome, Verdict
 from stoker.core.loading.flights import Flight, Loaded, View, wait_for
 from stoker.core.loading.lease import Holder, Lease
 from stoker.core.loading.limit import load_limit
@@ -160,13 +160,7 @@ class Batches:
 
     async def _contend(self, turn: _Turn, own: Mapping[str, Flight], contention: Contention) -> None:
         """Ask for all leases in one write; load what they were granted for, and then what was waited for."""
-        batch = turn.batch
-        contenders = {
-            key: self._loads.contender(
-                flight, turn.policy, batch.lookups[key], turn.deadline, waits=not batch.behind
-            )
-            for key, flight in own.items()
-        }
+        contenders = self._contenders(turn, own)
 
         async def pursue(key: str, taken: Lease | Holder) -> Outcome:
             outcome = await contention.pursue(contenders[key], taken)
@@ -191,7 +185,7 @@ class Batches:
             outcomes.update(zip(open_, pursued, strict=True))
             await self._conclude(turn, own, outcomes, contention)
 
-        asked = await contention.take_many(batch.cache_type, contenders, turn.policy.load_timeout)
+        asked = await contention.take_many(turn.batch.cache_type, contenders, turn.policy.load_timeout)
         taken = dict(zip(own, asked, strict=True))
         turn.leases.update({key: one for key, one in taken.items() if isinstance(one, Lease)})
         held = {key: one for key, one in taken.items() if isinstance(one, Holder)}
@@ -199,6 +193,15 @@ class Batches:
         _raise_first(
             await asyncio.gather(*(go_on(keys) for keys in (free, held) if keys), return_exceptions=True)
         )
+
+    def _contenders(self, turn: _Turn, own: Mapping[str, Flight]) -> dict[str, Contender]:
+        """What contends for the lease of each key."""
+        policy, lookups, waits = turn.policy, turn.batch.lookups, not turn.batch.behind
+        contender = self._loads.contender
+        return {
+            key: contender(flight, policy, lookups[key], turn.deadline, waits=waits)
+            for key, flight in own.items()
+        }
 
     async def _conclude(
         self,

@@ -121,6 +121,8 @@ class Flights:
         self._log = log
         self._flights: dict[tuple[str, str], Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._patience: asyncio.Task[None] | None = None
+        """Lets loads end while the cache is closed."""
 
     async def load(
         self,
@@ -254,12 +256,17 @@ class Flights:
     # -- the end ----------------------------------------------------------------------------------
 
     async def close(self, timeout: float) -> None:
-        """Let loads under way end within `timeout` seconds; cancel those that don't.
+        """Let loads under way end within `timeout` seconds, or until `cancel`; cancel those that don't.
 
-        A loader that goes on although it was cancelled is given up after as long again, 1 s at most.
+        A loader that goes on although it was cancelled is given up after as long again, 1 s at most; after a
+        call of `cancel` as if there had been no time.
         """
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
+            self._patience = asyncio.create_task(
+                _until_ended(set(self._tasks), timeout), name="stoker-loads-end"
+            )
+            await asyncio.wait([self._patience])
+            timeout = 0.0 if self._patience.cancelled() else timeout
         cancelled = set(self._tasks)
         if not cancelled:
             return
@@ -275,9 +282,12 @@ class Flights:
             )
 
     def cancel(self) -> None:
-        """Cancel all loads under way."""
+        """Cancel all loads under way, each once; `close` waits for them no longer."""
+        if self._patience is not None:
+            self._patience.cancel()
         for task in self._tasks:
-            task.cancel()
+            if not task.cancelling():
+                task.cancel()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -313,6 +323,10 @@ def _hand_over(task: asyncio.Task[Loaded], landed: asyncio.Future[Loaded]) -> No
         landed.set_exception(error)
     else:
         landed.set_result(task.result())
+
+
+async def _until_ended(tasks: set[asyncio.Task[Any]], timeout: float) -> None:
+    await asyncio.wait(tasks, timeout=timeout)
 
 
 async def wait_for(landed: asyncio.Future[T]) -> T:

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,13 +122,8 @@ class Leases:
             without one.
         """
         leases = [self._new(cache_type, key, patience) for key in keys]
-        commands: list[Command] = []
-        for lease, (key, seen) in zip(leases, keys.items(), strict=True):
-            commands.append(("SET", lease.name, lease.value, "NX", "PX", int(lease.seconds * 1000), "GET"))
-            if seen is not None:
-                commands.append(("GETRANGE", self._keys.entry(cache_type, key), 0, HEADER_BYTES - 1))
         try:
-            asked = self._link.gather(commands)
+            asked = self._link.gather(self._taking(cache_type, leases, keys))
         except LinkError:
             return [None] * len(leases)
         taken: list[Lease | Holder | None] = []
@@ -147,6 +142,17 @@ class Leases:
                 self.release(lease, stored=False)  # the server may have granted it
             raise
         return taken
+
+    def _taking(
+        self, cache_type: str, leases: Sequence[Lease], keys: Mapping[str, bytes | None]
+    ) -> list[Command]:
+        """What takes leases, and looks at what is stored where the caller knows what it found."""
+        commands: list[Command] = []
+        for lease, (key, seen) in zip(leases, keys.items(), strict=True):
+            commands.append(("SET", lease.name, lease.value, "NX", "PX", int(lease.seconds * 1000), "GET"))
+            if seen is not None:
+                commands.append(("GETRANGE", self._keys.entry(cache_type, key), 0, HEADER_BYTES - 1))
+        return commands
 
     async def take_over(
         self, cache_type: str, key: str, patience: float, holder: Holder

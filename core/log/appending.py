@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from stoker.core.errors import LinkError, ReplyError, UsageError
 from stoker.core.keys import Keys
@@ -14,6 +14,8 @@ from stoker.core.log.assurance import Assurance
 from stoker.core.log.kept import Notes
 from stoker.core.log.position import START, parse_position
 from stoker.core.log.scopes import Copy, Scope, to_fields
+
+T = TypeVar("T")
 
 #: Scopes in one record at most; more become several records, so that what a check reads is bounded.
 MAX_RECORD_SCOPES = 500
@@ -96,9 +98,7 @@ class Appending:
 
     async def append_or_keep(self, scopes: Sequence[Scope | Copy], notes: Notes) -> Receipt:
         """As `append`, but what can't be appended is kept. Whoever gives up waiting stops nothing."""
-        task = asyncio.create_task(self._append_or_keep(scopes, notes), name="stoker-log-append")
-        self._hold(task)
-        return await asyncio.shield(task)
+        return await self.carry_out(self._append_or_keep(scopes, notes), "stoker-log-append")
 
     async def _append_or_keep(self, scopes: Sequence[Scope | Copy], notes: Notes) -> Receipt:
         try:
@@ -106,6 +106,15 @@ class Appending:
         except (LinkError, ReplyError):
             self._keep(scopes, notes)
             return Receipt(None)
+
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """See something to its end, also when the caller gives up waiting; `close` waits for it.
+
+        It is the caller's own work, for a moment: it goes on in the caller's context.
+        """
+        task = asyncio.create_task(work, name=name)
+        self._hold(task)
+        return await asyncio.shield(task)
 
     def _hold(self, task: asyncio.Task[Any]) -> None:
         self._under_way.add(task)

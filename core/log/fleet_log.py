@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,7 @@ from stoker.core.log.check import Check
 from stoker.core.log.epochs import Epoch, open_epoch
 from stoker.core.log.history import History
 from stoker.core.log.kept import Notes
-from stoker.core.log.knowledge import NEVER, Log
+from stoker.core.log.knowledge import NEVER, Log, T
 from stoker.core.log.position import START, format_position, parse_position
 from stoker.core.log.scopes import Copy, Scope
 
@@ -373,6 +373,10 @@ class InvalidationLog(Log):
         self.unfit = unfit
 
     # -- appending --------------------------------------------------------------------------------
+
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """See something to its end that others are told of, also when the caller gives up waiting."""
+        return await self._appending.carry_out(work, name)
 
     async def _append(self, scopes: Sequence[Scope], notes: Notes, *, keep: bool) -> Receipt:
         if keep:

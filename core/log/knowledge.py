@@ -6,8 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from stoker.core.clock import boottime
 from stoker.core.errors import StokerError
@@ -18,6 +18,8 @@ from stoker.core.log.history import History
 from stoker.core.log.kept import Append, KeptInvalidations, Notes
 from stoker.core.log.position import START, join_position, parse_position
 from stoker.core.log.scopes import Copy, Scope, to_fields
+
+T = TypeVar("T")
 
 #: What `proved` is while nothing is: the log may have been silent for ever.
 NEVER = float("-inf")
@@ -193,6 +195,15 @@ class Log(ABC):
                 self._traces.popitem(last=False)
 
     # -- appending --------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """See something to its end that others are told of, also when the caller gives up waiting.
+
+        Args:
+            work: What is to be done, in the caller's context; `close` waits for it, for a moment.
+            name: Its task's name.
+        """
 
     async def append(
         self,

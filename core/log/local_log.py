@@ -7,13 +7,13 @@ import math
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from stoker.core.log.appending import Receipt
 from stoker.core.log.check import Check
 from stoker.core.log.kept import Notes
-from stoker.core.log.knowledge import Log
+from stoker.core.log.knowledge import Log, T
 from stoker.core.log.position import format_position, join_position, parse_position
 from stoker.core.log.scopes import Copy, Scope, to_fields
 
@@ -70,6 +70,10 @@ class LocalLog(Log):
 
     async def close(self) -> None:
         """There is nothing in the background."""
+
+    async def carry_out(self, work: Coroutine[Any, Any, T], name: str) -> T:  # noqa: ARG002
+        """There is nothing to wait for, and nobody else to tell."""
+        return await work
 
     async def _append(self, scopes: Sequence[Scope], notes: Notes, *, keep: bool) -> Receipt:  # noqa: ARG002
         return await self._append_now(scopes, notes)

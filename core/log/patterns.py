@@ -29,7 +29,6 @@ MAX_TYPES = 1_024
 
 #: Stands for the type where a pattern doesn't name one and may match keys of any.
 _ANY = ""
-_SPECIAL = re.compile(r"[*?\[\\]")
 
 Widened = tuple[str, int]
 """A type of which a pattern can't be kept, and where that stands; no name means every type."""
@@ -83,7 +82,7 @@ class Patterns:
         A pattern that is one key is not for here.
         """
         name, colon, glob = text.partition(":")
-        if not colon or _SPECIAL.search(name):
+        if not colon or literal_of(name) != (name, False):
             name = _ANY
         kept = self._types.get(name)
         if kept is None:

@@ -17,7 +17,7 @@ MAX_TAG_BYTES = 255
 #: The longest pattern, in characters.
 MAX_PATTERN_LENGTH = 512
 
-#: A glob that is a text, with or without a star at its end; and what is escaped in it.
+#: What a glob begins with that stands for itself, and the stars after it; and what is escaped in it.
 _LITERAL = re.compile(r"((?:[^*?\[\\]|\\.)*)(\**)", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -153,6 +153,16 @@ def literal_of(glob: str) -> tuple[str, bool] | None:
     """
     found = _LITERAL.fullmatch(glob)
     return (_ESCAPED.sub(r"\1", found[1]), bool(found[2])) if found else None
+
+
+def literal_beginning(glob: str) -> str:
+    r"""The text that all that a glob matches begins with.
+
+    >>> literal_beginning(r"user:\[5\]:*"), literal_beginning("user:[5]:*")
+    ('user:[5]:', 'user:')
+    """
+    found = _LITERAL.match(glob)
+    return _ESCAPED.sub(r"\1", found[1]) if found else ""
 
 
 def _segments(glob: str) -> list[str]:

@@ -6,13 +6,12 @@ Correctness rests on the record that killed them; the sweep would unlink them la
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING
 
 from stoker.core.clock import boottime
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import glob_escape
-from stoker.core.log.scopes import compile_glob
+from stoker.core.log.scopes import compile_glob, literal_beginning
 from stoker.core.maintenance.unlinking import unlink_what_is_dead
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 #: A purge ends after so many seconds; what is left is the sweep's.
 PURGE_SECONDS = 5.0
-
-#: What a glob begins with that stands for itself.
-_LITERAL = re.compile(r"[^*?\[\]\\]*")
 
 
 async def purge(manager: Reads, cache_type: str, pattern: str) -> int:
@@ -38,8 +34,7 @@ async def purge(manager: Reads, cache_type: str, pattern: str) -> int:
     if not policy.in_redis:
         return here
     ends, gone = boottime() + PURGE_SECONDS, 0
-    begin = _LITERAL.match(pattern)
-    scanned = manager.keys.entries(cache_type, glob_escape(begin[0] if begin else "") + "*")
+    scanned = manager.keys.entries(cache_type, glob_escape(literal_beginning(pattern)) + "*")
     with contextlib.suppress(LinkError, ReplyError):
         async with contextlib.aclosing(manager.link.scan(scanned)) as steps:
             async for names in steps:

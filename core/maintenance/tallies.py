@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from stoker.core.deadlines import Deadlines
 from stoker.core.errors import LinkError, ReplyError, UsageError
@@ -37,8 +38,8 @@ class Tallies(ABC):
         """Return a counter's value; None where there is none."""
 
     @abstractmethod
-    def remove(self, cache_type: str, key: str) -> bool:
-        """Drop a counter that is kept here; say whether there was one."""
+    async def end(self, cache_type: str, keys: Sequence[str]) -> int:
+        """End counters; say of how many it is known that they ended."""
 
 
 class RedisTallies(Tallies):
@@ -65,9 +66,13 @@ class RedisTallies(Tallies):
         except (LinkError, ReplyError, ValueError):
             return None
 
-    def remove(self, cache_type: str, key: str) -> bool:  # noqa: ARG002  it goes with the entry of its name
-        """Nothing is kept here."""
-        return False
+    async def end(self, cache_type: str, keys: Sequence[str]) -> int:
+        """End counters; say of how many it is known that they ended."""
+        names = [self._keys.counter(cache_type, key) for key in keys]
+        try:
+            return int(await self._link.call("UNLINK", *names))
+        except (LinkError, ReplyError):
+            return 0
 
 
 class LocalTallies(Tallies):
@@ -93,9 +98,11 @@ class LocalTallies(Tallies):
         """Return a counter's value; None where there is none."""
         return self._live((cache_type, key))
 
-    def remove(self, cache_type: str, key: str) -> bool:
-        """Drop a counter; say whether there was one."""
-        name = cache_type, key
+    async def end(self, cache_type: str, keys: Sequence[str]) -> int:
+        """End counters; say how many there were."""
+        return sum([self._end((cache_type, key)) for key in keys])
+
+    def _end(self, name: tuple[str, str]) -> bool:
         found = self._live(name)
         self._counts.pop(name, None)
         self._ends.remove(name)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from stoker.core.entries.entry import FROZEN_BYTES, HEADER_BYTES, frozen_born, header_length
 from stoker.core.entries.lookup import State
-from stoker.core.entries.tier import FETCH_BATCH, PEEK_BYTES
-from stoker.core.errors import LinkError, ReplyError
+from stoker.core.entries.tier import PEEK_BYTES
+from stoker.core.errors import ReplyError
 from stoker.core.link.script import Script
 from stoker.core.log.position import START
 from stoker.core.settings.policy import Policy
@@ -24,6 +24,7 @@ Seen = tuple[bytes, bytes]
 UNLINK_BATCH = 200
 
 _UNLINK = Script("unlink_born.lua")
+_UNLINK_KILLED = Script("unlink_killed.lua")
 
 #: For entries of types that other processes declare: nothing of theirs is dead but by the log.
 _UNKNOWN_TYPE = Policy()
@@ -53,16 +54,11 @@ async def unlink_what_is_dead(
         for name, head in zip(names, heads, strict=True)
         if _is_dead(manager, name, head, target) or (damaged and head and frozen_born(head) is None)
     ]
-    return await unlink_seen(manager, dead)
+    return await _unlink_seen(manager, dead)
 
 
-async def unlink_seen(manager: Parts, seen: Sequence[Seen]) -> int:
-    """Unlink entries that are still what was looked at; say how many went.
-
-    Raises:
-        LinkError: A server can't be reached.
-        ReplyError: It refuses.
-    """
+async def _unlink_seen(manager: Parts, seen: Sequence[Seen]) -> int:
+    """Unlink entries that are still what was looked at; say how many went."""
     if manager.link.is_cluster:
         return sum(await asyncio.gather(*(_UNLINK.run(manager.link, [name], head) for name, head in seen)))
     gone = 0
@@ -72,28 +68,19 @@ async def unlink_seen(manager: Parts, seen: Sequence[Seen]) -> int:
     return gone
 
 
-async def look_before_delete(manager: Parts, cache_type: str, keys: Sequence[str]) -> tuple[list[Seen], int]:
-    """Look at what is to be unlinked once a record has killed it, and unlink counters of the same names.
+async def unlink_killed(manager: Parts, cache_type: str, keys: Sequence[str], position: int) -> int:
+    """Unlink entries that the record at a position has killed; say how many went.
 
-    Sent before the record: what is stored after it is acknowledged has not been looked at, however late
-    the rest comes to the server; and a counter that begins then is another.
+    What was stored for its key since is alive, and stays, however late this comes to the server.
 
-    Returns:
-        The entries that are there, and how many counters went; what a server that is away has is not there.
+    Raises:
+        LinkError: A server can't be reached.
+        ReplyError: It refuses.
     """
-    seen, counters = list[Seen](), 0
-    for start in range(0, len(keys), FETCH_BATCH):
-        batch = keys[start : start + FETCH_BATCH]
-        names = [manager.keys.entry(cache_type, key).encode() for key in batch]
-        looks = [("GETRANGE", name, 0, FROZEN_BYTES - 1) for name in names]
-        ends = ("UNLINK", *(manager.keys.counter(cache_type, key) for key in batch))
-        try:
-            *heads, ended = await manager.link.calls([*looks, ends])
-        except LinkError:
-            continue
-        seen += [pair for pair in zip(names, heads, strict=True) if pair[1] and isinstance(pair[1], bytes)]
-        counters += ended if isinstance(ended, int) else 0
-    return seen, counters
+    size = 1 if manager.link.is_cluster else UNLINK_BATCH
+    names, killer = [manager.keys.entry(cache_type, key) for key in keys], position.to_bytes(16)
+    batches = [names[start : start + size] for start in range(0, len(names), size)]
+    return sum(await asyncio.gather(*(_UNLINK_KILLED.run(manager.link, batch, killer) for batch in batches)))
 
 
 async def _heads(manager: Parts, names: Sequence[bytes]) -> list[bytes]:

@@ -43,6 +43,34 @@ async def test_closing_gives_up_a_loader_that_swallows_its_cancellation(
     assert await waiting == 1
 
 
+async def test_closing_that_is_cancelled_waits_for_no_loader(redis_server: RedisServer, prefix: str) -> None:
+    swallowed, released = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> int:
+        try:
+            await released.wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+            await released.wait()
+        return 1
+
+    cache = make_manager(redis_server, prefix)
+    await cache.connect()
+    waiting = asyncio.create_task(cache.get_or_load("db_query", "k", stubborn))
+    await eventually(lambda: cache.counters.of("db_query").loads == 1, "it loads")
+    closing = asyncio.create_task(cache.close(timeout=600))
+    await eventually(lambda: not cache.is_open, "it is being closed")
+    closing.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait([closing])
+    assert closing.cancelled()
+    assert swallowed.is_set()
+    assert not waiting.done()
+    assert not cache.link.ready, "it is disconnected all the same"
+    released.set()
+    assert await waiting == 1
+
+
 async def test_after_closing_an_invalidation_starts_nothing_and_is_said_to_be_lost_once(
     redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
