@@ -18,7 +18,7 @@ from typing import Any
 
 from stoker.core.background import spawn
 from stoker.core.clock import boottime
-from stoker.core.errors import LinkError, ReplyError, StokerError
+from stoker.core.errors import LinkError, ReplyError
 from stoker.core.keys import Keys
 from stoker.core.link.calls import Command
 from stoker.core.link.link import Link
@@ -32,6 +32,7 @@ from stoker.core.log.history import History
 from stoker.core.log.kept import Notes
 from stoker.core.log.knowledge import NEVER, Log, T
 from stoker.core.log.position import START, format_position, parse_position
+from stoker.core.log.resyncing import Resyncing
 from stoker.core.log.scopes import Copy, Scope
 
 __all__ = ["Check", "InvalidationLog", "Log", "Receipt"]
@@ -49,10 +50,6 @@ CATCH_UP_ROUNDS = 1_000
 #: Seconds between looks at whether the log has been read back, and after which the server is asked again.
 READ_BACK_LOOK_SECONDS = 0.1
 READ_BACK_PAUSE_SECONDS = 1.0
-
-#: Seconds between attempts to look at a lost log anew, while the server refuses: the first and the longest.
-RESYNC_FIRST_PAUSE_SECONDS = 0.05
-RESYNC_LONGEST_PAUSE_SECONDS = 2.0
 
 
 class InvalidationLog(Log):
@@ -97,10 +94,10 @@ class InvalidationLog(Log):
         self._check: Check | None = None
         self._packed_look = b"", 0, b""
         """The command of the last check, and of what it was made: most are the same."""
-        self._resyncing: asyncio.Task[None] | None = None
-        self._retrying: asyncio.Task[None] | None = None
+        self._resyncing = Resyncing(
+            self._on_open, lose=self.lose, is_known=lambda: self._known, ready=link.wait_ready
+        )
         self._opening = asyncio.Lock()
-        self._resync_failed = False
         self._unread: History | None = None
         """What becomes the history once the log's newest records have been read."""
         self._own_since = START
@@ -259,48 +256,22 @@ class InvalidationLog(Log):
     def lose(self) -> None:
         """The log is not as it was: serve nothing from it until it was looked at anew."""
         self._doubt()
-        if self._resyncing is None or self._resyncing.done():
-            self._resyncing = spawn(self._resync_quietly(), "stoker-log-resync")
+        self._resyncing.begin()
 
     async def resync(self) -> bool:
         """Wait until the log was looked at anew, where that is under way; say whether it is known now."""
-        if self._resyncing is not None and not self._resyncing.done():
-            await asyncio.wait([self._resyncing])
+        await self._resyncing.wait()
         return self._known
 
     async def close(self) -> None:
         """Stop what goes on in the background."""
         await self._appending.close()
         await self.kept.close()
-        for task in (self._retrying, self._resyncing, self._reading_back):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await self._resyncing.close()
+        if self._reading_back is not None and not self._reading_back.done():
+            self._reading_back.cancel()
+            await asyncio.gather(self._reading_back, return_exceptions=True)
         self._opening = asyncio.Lock()  # the next connection may be on another event loop
-
-    async def _resync_quietly(self) -> None:
-        try:
-            await self._on_open()
-            self._resync_failed = False
-        except StokerError as error:
-            if not self._resync_failed:
-                self._resync_failed = True
-                said = {"action": "log_resync_failed"}
-                logger.warning("action=log_resync_failed reason=%s", error, extra=said)
-            if self._retrying is None or self._retrying.done():
-                self._retrying = spawn(self._resync_again(), "stoker-log-retry")
-
-    async def _resync_again(self) -> None:
-        """Look at the log until it is known: without a new connection, nobody else would."""
-        pause = RESYNC_FIRST_PAUSE_SECONDS
-        while True:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, RESYNC_LONGEST_PAUSE_SECONDS)
-            await self._link.wait_ready()
-            if self._known:
-                return
-            self.lose()
-            await self.resync()
 
     def _doubt(self) -> None:
         """What is known may be of another log; it stays what is obeyed until the log has been read anew."""
