@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, cast
 
 from stoker.core.counters import SAMPLE_EVERY
-from stoker.core.entries.commits import Commit
+from stoker.core.entries.commits import STORED
 from stoker.core.entries.entry import encode_tags
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key
@@ -81,7 +81,7 @@ class Writes(Parts):
             stored = await self.storage.store_told(cache_type, key, value, encoded, ttl=ttl)
         elif mark is None:
             future = self.storage.vouch(cache_type, key, value, encoded, ttl, policy)
-            stored = future is not None and await future is Commit.STORED
+            stored = future is not None and await future is STORED
             if stored:
                 counters.sets += 1
             elif future is not None:

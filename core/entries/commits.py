@@ -51,6 +51,9 @@ class Commit(enum.Enum):
 
 _MEANINGS = {commit.value: commit for commit in Commit}
 
+#: Looked up once, for what almost all sets come to: to name an enum's member costs as much as a call.
+STORED = Commit.STORED
+
 
 def unanswered(error: LinkError | ReplyError) -> Commit:
     """What became of a commit that was sent, and was answered with an error, or not at all."""

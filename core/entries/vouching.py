@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
-from stoker.core.entries.commits import TAIL, Commit, Commits
+from stoker.core.entries.commits import STORED, TAIL, Commit, Commits
 from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError
 from stoker.core.keys import Keys
@@ -114,12 +114,12 @@ class Vouching:
         return is_known
 
     def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
-        log, (_, _, epoch, born, *_) = self._log, one
+        log, epoch, born = self._log, one[2], one[3]
         if reply != b"OK":
             settle(future, Commit.UNREACHABLE)  # away, full, or it forbids it
         elif check.complete and (log.version == version or (log.seen == born and log.epoch == epoch)):
             if not future.done():
-                future.set_result(Commit.STORED)
+                future.set_result(STORED)
         elif log.epoch != epoch or check.failed:
             settle(future, Commit.OTHER_EPOCH)
         elif not future.done():
