@@ -41,15 +41,17 @@ class Invalidating(Reads):
         return await self.log.carry_out(self._delete(cache_type, named, policy), "stoker-delete")
 
     async def _delete(self, cache_type: str, keys: Sequence[str], policy: Policy) -> int:
-        here = gone = 0
+        here, gone, epoch = 0, 0, self.log.epoch
         killed: list[tuple[Sequence[str], int]] = []
         for start in range(0, len(keys), MAX_RECORD_SCOPES):
             part = keys[start : start + MAX_RECORD_SCOPES]
-            # Sent before the record: a counter that begins once that is acknowledged is another.
-            ended, receipt = await asyncio.gather(
-                self._tallies.end(cache_type, part),
-                self.invalidate(*(Key(cache_type, key) for key in part)),
-            )
+            ending = self._tallies.end(cache_type, part)
+            invalidating = self.invalidate(*(Key(cache_type, key) for key in part))
+            if self._alone:  # neither waits for anybody, so nothing can come between
+                ended, receipt = await ending, await invalidating
+            else:
+                # Sent before the record: a counter that begins once that is acknowledged is another.
+                ended, receipt = await asyncio.gather(ending, invalidating)
             here += self._remove_here(cache_type, part, policy)
             if receipt.acknowledged and receipt.log_id:  # what is told of a server that is away is not known
                 gone += ended
@@ -58,7 +60,7 @@ class Invalidating(Reads):
             return here + gone
         with contextlib.suppress(LinkError, ReplyError):
             for part, position in killed:
-                gone += await unlink_killed(self, cache_type, part, position)
+                gone += await unlink_killed(self, cache_type, part, epoch, position)
         return gone
 
     def _remove_here(self, cache_type: str, keys: Iterable[str], policy: Policy) -> int:

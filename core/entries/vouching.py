@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
-from stoker.core.entries.commits import STORED, TAIL, Commit, Commits
+from stoker.core.entries.commits import HEAD, STORED, TAIL, Commit, Commits
 from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError
 from stoker.core.keys import Keys
@@ -37,6 +37,9 @@ UNDER_WAY_BYTES = 16 * 2**20
 
 #: Seconds since the log was last known to its end: after longer, one look may not bring all that is new.
 RECENT_SECONDS = 1.0
+
+#: What stamping an entry anew answers where nothing is stored any more.
+GONE = -1
 
 #: Sets that go by script after one whose look showed that the log has grown: it may go on growing.
 SETS_BY_SCRIPT = 64
@@ -80,7 +83,6 @@ class Vouching:
             command = set_of.pack(key, head, payload, ttl_ms)
             check = log.check(loop)
             if check.at - log.proved > RECENT_SECONDS:
-                self._link.flush_soon()
                 return self._by_script(one)
             take = partial(self._take, one, check, log.version, future)
             self._link.post_packed(command, take, loop)
@@ -128,15 +130,21 @@ class Vouching:
 
     def _stamp_anew(self, one: Vouched, check: Check, future: Future[Commit]) -> None:
         """Stamp an entry with how far the look reached; if somebody has stored another since, that stands."""
-        cache_type, key, _, _, head, payload, _ = one
+        cache_type, key, _, _, head, payload, ttl_ms = one
         # Of a look that was cut off, later records may have named the entry, before it was set or after.
         commit = Commit.STORED if check.complete else Commit.YOUNGER
-
-        def take(reply: Any) -> None:
-            settle(future, commit if isinstance(reply, int) else Commit.UNREACHABLE)
-
         # The replies of later looks have not come yet: what is known now is what this one brought.
         stamp = head[4:12] + self._log.seen.to_bytes(16)
+
+        def take(reply: Any) -> None:
+            if reply != GONE:
+                settle(future, commit if isinstance(reply, int) else Commit.UNREACHABLE)
+                return
+            # A delete that came before it has taken it for what it had killed.
+            stored = head[:4] + stamp + head[FROZEN_BYTES:] + payload
+            again = self._commits.commit(cache_type, key, stored, ttl_ms, HEAD)
+            again.add_done_callback(lambda done: settle(future, _if_nothing_stands_there(done.result())))
+
         name, where = self._keys.entry(cache_type, key), FROZEN_BYTES - len(stamp)
         digest = hashlib.sha1(head + payload, usedforsecurity=False).hexdigest()
         arguments = (1, name, digest, stamp, where)
@@ -153,3 +161,8 @@ class Vouching:
     def _by_script(self, one: Vouched) -> Future[Commit]:
         cache_type, key, _, _, head, payload, ttl_ms = one
         return self._commits.commit(cache_type, key, head + payload, ttl_ms, TAIL)
+
+
+def _if_nothing_stands_there(commit: Commit) -> Commit:
+    """What became of a set that was to be stored only then: else another one stands, which came later."""
+    return STORED if commit is Commit.YOUNGER else commit

@@ -68,17 +68,21 @@ async def _unlink_seen(manager: Parts, seen: Sequence[Seen]) -> int:
     return gone
 
 
-async def unlink_killed(manager: Parts, cache_type: str, keys: Sequence[str], position: int) -> int:
-    """Unlink entries that the record at a position has killed; say how many went.
+async def unlink_killed(
+    manager: Parts, cache_type: str, keys: Sequence[str], epoch: int, position: int
+) -> int:
+    """Unlink entries that the record at a position of an epoch has killed; say how many went.
 
-    What was stored for its key since is alive, and stays, however late this comes to the server.
+    What was stored for its key since is alive, and stays, however late this comes to the server. What is of
+    another epoch is left for a sweep: nobody can tell which came first.
 
     Raises:
         LinkError: A server can't be reached.
         ReplyError: It refuses.
     """
     size = 1 if manager.link.is_cluster else UNLINK_BATCH
-    names, killer = [manager.keys.entry(cache_type, key) for key in keys], position.to_bytes(16)
+    names = [manager.keys.entry(cache_type, key) for key in keys]
+    killer = epoch.to_bytes(8) + position.to_bytes(16)
     batches = [names[start : start + size] for start in range(0, len(names), size)]
     return sum(await asyncio.gather(*(_UNLINK_KILLED.run(manager.link, batch, killer) for batch in batches)))
 

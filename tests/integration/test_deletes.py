@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
-from stoker.core import CacheManager
+from stoker.core import CacheConfig, CacheManager
 from stoker.core.log.appending import MAX_RECORD_SCOPES
 from tests.managers import make_manager
 from tests.proxies import Proxy
@@ -53,6 +54,31 @@ async def test_who_gives_up_has_deleted_all_the_same(
         await eventually(
             lambda: not redis_server.client().exists(name), "its memory is given back", timeout=5
         )
+
+
+@pytest.mark.parametrize("how", ["delete", "delete_many"])
+async def test_without_a_server_too(how: str) -> None:
+    async with CacheManager(CacheConfig.model_validate({"redis": {"enabled": False}})) as cache:
+        assert await cache.set("db_query", "k", "old")
+        await cache.increment("db_query", "k")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await delete(cache, how)
+        assert await cache.get("db_query", "k") is None
+        assert await cache.counter("db_query", "k") is None
+
+
+async def test_a_delete_takes_nothing_that_is_of_another_epoch(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """Of a server whose clock was set back, a younger epoch has lower positions."""
+    async with make_manager(redis_server, prefix) as cache:
+        name, client = cache.keys.entry("db_query", "k"), redis_server.client()
+        assert await cache.set("db_query", "k", 1)
+        client.setrange(name, 4, bytes(8))
+        assert await cache.delete("db_query", "k") == 0
+        assert client.exists(name)
+        assert await cache.get("db_query", "k") is None
 
 
 async def test_a_large_delete_leaves_what_is_created_while_it_goes_on(

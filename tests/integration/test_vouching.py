@@ -230,6 +230,38 @@ async def test_what_another_loaded_before_an_invalidation_is_not_taken_for_what_
         assert await peer.get("page", "k") is None
 
 
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_a_late_delete_has_taken_for_what_it_killed_is_stored_again(
+    redis_server: RedisServer, prefix: str, ends: bool
+) -> None:
+    """Unless it was invalidated after it was set."""
+    ready, invalidated, deleted = threading.Event(), threading.Event(), threading.Event()
+    client = redis_server.client()
+
+    async def set_slowly() -> bool:
+        async with manager(redis_server, prefix) as cache:
+            await cache.get("page", "another")
+            ready.set()
+            await asyncio.to_thread(invalidated.wait, 20)
+            # The loop stands still between the write that sets and what follows the server's reply.
+            cache.link.before_flush(lambda: cache.link.before_flush(lambda: _stand_still(deleted)))
+            return await cache.set("page", "k", "set")
+
+    async with manager(redis_server, prefix) as peer:
+        setting = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(set_slowly())))
+        await asyncio.to_thread(ready.wait, 20)
+        name = peer.keys.entry("page", "k")
+        assert (await peer.invalidate(Key("page", "k"))).acknowledged
+        invalidated.set()
+        await eventually(lambda: client.exists(name), "the set")
+        if ends:
+            assert (await peer.invalidate(Key("page", "k"))).acknowledged
+        client.delete(name)
+        deleted.set()
+        assert await setting
+        assert await peer.get("page", "k") == (None if ends else "set")
+
+
 async def test_another_s_newer_value_stands(redis_server: RedisServer, prefix: str) -> None:
     async with manager(redis_server, prefix) as cache, manager(redis_server, prefix) as peer:
         for number in range(200):
