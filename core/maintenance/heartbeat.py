@@ -108,15 +108,25 @@ class Heartbeat:
         self._failed = False
 
     async def start(self) -> None:
-        """Send the first heartbeat, then one every few seconds; a second start does nothing."""
-        if not self._background.running:
+        """Send the first heartbeat, then one every few seconds; a second start does nothing.
+
+        Whoever gives up waiting for the first has not started it.
+        """
+        if self._background.running:
+            return
+        try:
             await self._try_beat()
-            self._background.start()
+        except BaseException:  # a cancellation: nobody would stop what has not started
+            await self._leave()
+            raise
+        self._background.start()
 
     async def stop(self) -> None:
         """Stop, and take this process off the list if the server answers."""
-        if not await self._background.stop():
-            return
+        if await self._background.stop():
+            await self._leave()
+
+    async def _leave(self) -> None:
         keys = self._manager.keys
         try:
             await self._manager.link.calls(

@@ -63,6 +63,20 @@ class Wrong:
         raise ValueError("no fields")
 
 
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_a_heartbeat_that_is_given_up_as_it_starts_is_of_no_process(
+    redis_server: RedisServer, prefix: str, turns: int
+) -> None:
+    async with make_manager(redis_server, prefix) as manager:
+        starting = asyncio.create_task(Heartbeat(manager, "shop", identity="a").start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert await manager.link.call("EXISTS", manager.keys.process("shop", "a")) == 0
+
+
 async def test_a_heartbeat_that_fails_is_said_once_and_goes_on(
     redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
