@@ -87,7 +87,7 @@ def test_of_functions_that_threads_make_at_once_one_gets_the_name() -> None:
             return None
 
     with ThreadPoolExecutor(4) as threads:
-        for _ in range(20):
+        for _ in range(6):
             cache, start = MemoryCache(), threading.Barrier(4)
             made = list(threads.map(lambda tenant: make(cache, tenant, start), range(4)))  # noqa: B023
             assert sum(one is not None for one in made) == 1
