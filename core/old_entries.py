@@ -30,6 +30,7 @@ from stoker.core.entries.codec import MISSING
 from stoker.core.entries.commits import HEAD
 from stoker.core.entries.entry import encode_tags
 from stoker.core.entries.lookup import State
+from stoker.core.entries.outcome import Origin
 from stoker.core.errors import LinkError, UsageError
 from stoker.core.keys import check_key, check_text
 from stoker.core.loading.flights import Flight, Loaded
@@ -310,7 +311,7 @@ class OldEntries:
             found.born,
             ttl=found.entry.seconds,
             condition=HEAD,
-            overwrites=policy.in_redis,
+            origin=Origin.COMPUTED if policy.in_redis else Origin.LOADED,
         )
         self.counts.taken += stored
         if stored:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from stoker.core.entries.codec import MISSING
 from stoker.core.entries.entry import encode_tags
+from stoker.core.entries.outcome import Origin
 from stoker.core.errors import LinkError, ReplyError
 from stoker.core.log.fleet_log import Receipt
 from stoker.core.log.history import History
@@ -80,7 +81,14 @@ class WriteThrough:
         if await self._alone(tags, self.receipt.log_id):
             born = parse_position(self.receipt.log_id)
             self.stored = await manager.storage.store(
-                self._cache_type, self._key, self.value, tags, self._epoch, born, ttl=self.ttl
+                self._cache_type,
+                self._key,
+                self.value,
+                tags,
+                self._epoch,
+                born,
+                ttl=self.ttl,
+                origin=Origin.VOUCHED,
             )
 
     async def _alone(self, tags: tuple[bytes, ...], own_id: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from stoker.core.counters import SAMPLE_EVERY
 from stoker.core.entries.commits import STORED
 from stoker.core.entries.entry import encode_tags
+from stoker.core.entries.outcome import Origin
 from stoker.core.errors import UsageError
 from stoker.core.keys import check_key
 from stoker.core.maintenance.tallies import check_amount
@@ -88,7 +89,7 @@ class Writes(Parts):
                 counters.sets_refused += 1
         else:
             stored = await self.storage.store(
-                cache_type, key, value, encoded, *mark, ttl=ttl, overwrites=True
+                cache_type, key, value, encoded, *mark, ttl=ttl, origin=Origin.COMPUTED
             )
         if began:
             counters.durations["set"].observe(time.perf_counter() - began)

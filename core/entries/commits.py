@@ -44,9 +44,11 @@ class Commit(enum.Enum):
     FENCED = -2
     LOG_LOST = -3
     UNREACHABLE = -4
-    """It was not sent, or refused."""
+    """It was not sent."""
     UNKNOWN = -5
     """It was sent, and no answer came: it may be stored, or be so yet."""
+    REFUSED = -6
+    """The server answered with an error: it is full, a replica, or forbids it."""
 
 
 _MEANINGS = {commit.value: commit for commit in Commit}
@@ -57,7 +59,7 @@ STORED = Commit.STORED
 
 def unanswered(error: LinkError | ReplyError) -> Commit:
     """What became of a commit that was sent, and was answered with an error, or not at all."""
-    return Commit.UNKNOWN if isinstance(error, LinkError) else Commit.UNREACHABLE
+    return Commit.UNKNOWN if isinstance(error, LinkError) else Commit.REFUSED
 
 
 Pending = tuple[str, bytes, int, bytes, asyncio.Future[Commit]]

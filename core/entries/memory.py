@@ -33,7 +33,7 @@ AS_GIVEN: Any = object()
 
 
 #: What an item takes beside its value, its key and its place in the store: its objects and their numbers.
-ITEM_BYTES = 490
+ITEM_BYTES = 498
 
 #: The bound of what stands in for a server that is away: no look at the log is young enough for a hit.
 NEVER_BOUND = -1.0
@@ -71,6 +71,7 @@ class Item:
         "name",
         "payload",
         "policy",
+        "stands_in_since",
         "value",
         "version",
     )
@@ -93,6 +94,8 @@ class Item:
         """The position of this process's own record that dropped all older copies of the entry."""
         self.version = -1
         """The log's version for which that holds without another look."""
+        self.stands_in_since: float | None = None
+        """Of what stands in for a server that is away: up to when the log was proved when it was put."""
         self.value: Any = MISSING
         self.into: Any = None
         """What the value was decoded into."""
@@ -196,10 +199,14 @@ class MemoryTier:
     def in_outage(self, cache_type: str, key: str, policy: Policy) -> Lookup | None:
         """Return what may be served while the server is away: for so long as the type's `on_outage` says."""
         item = self.store.get((cache_type, key))
+        if item is None:
+            return None
+        if self._has_stood_in(item):
+            self.store.remove(item.name)
+            return None
         log, now = self._log, boottime()
         if (
-            item is None
-            or now - log.last_proved > policy.outage_seconds
+            now - log.last_proved > policy.outage_seconds
             or item.entry.epoch != log.last_epoch
             or item.checked < log.known_from
             or now >= item.kept_until
@@ -278,11 +285,11 @@ class MemoryTier:
         item = Item((cache_type, key), entry, policy, checked, self._counters.of(cache_type))
         item.copied = copied
         if stands_in:
-            item.bound = NEVER_BOUND
+            item.bound, item.stands_in_since = NEVER_BOUND, self._log.last_proved
         if given is not MISSING:
             item.value, item.into, item.payload = given, AS_GIVEN, b""
         held = self.store.peek((cache_type, key))
-        if held is not None and held.entry.epoch == entry.epoch and held.entry.born > entry.born:
+        if held is not None and self._is_younger(held, entry):
             return Kept.OVERTAKEN
         if checked < self._log.known_from or self._killer(item, checked):
             self.store.remove((cache_type, key))
@@ -322,6 +329,17 @@ class MemoryTier:
         item.fresh_until, item.kept_until = fresh.fresh_until, fresh.kept_until
         self.store.expire_at(item.name, item.kept_until)
 
+    def _is_younger(self, held: Item, entry: Entry) -> bool:
+        """Whether what is held takes precedence over another entry of the same key."""
+        if self._has_stood_in(held):
+            return False
+        return held.entry.epoch == entry.epoch and held.entry.born > entry.born
+
+    def _has_stood_in(self, item: Item) -> bool:
+        """Whether an item stood in for a server that was back since: what that has counts."""
+        since = item.stands_in_since
+        return since is not None and since != self._log.last_proved
+
     def _keep(self, item: Item) -> bool:
         weight = weigh(item.name[1]) + ENTRY_BYTES + ITEM_BYTES
         if item.value is not MISSING:
@@ -348,7 +366,7 @@ class MemoryTier:
         log, name = self._log, item.name
         if killer := log.killer(*name, item.entry.tags, after):
             return killer
-        if item.bound == NEVER_BOUND:
+        if item.stands_in_since is not None:
             # What is kept to be told of copies is of those before it: a later one would have taken its place.
             return log.history.copy_killer(*name, max(after, item.copied))
         return log.copy_killer(*name, max(after, item.copied))

@@ -7,6 +7,21 @@ import enum
 from stoker.core.entries.commits import Commit
 from stoker.core.settings.policy import Policy
 
+#: Commits that leave a value to memory: the server has not taken it. All others: history has overtaken it.
+_NOT_TAKEN = frozenset({Commit.UNREACHABLE, Commit.UNKNOWN, Commit.REFUSED})
+
+
+class Origin(enum.Enum):
+    """Where a value that is to be stored comes from."""
+
+    LOADED = "loaded"
+    """From a loader. Nobody is told: who has an older value has a valid one."""
+    COMPUTED = "computed"
+    """From a caller, since a miss or a token. Others may have something else in memory, and are told once it
+    is stored; what an invalidation has overtaken is not stored."""
+    VOUCHED = "vouched"
+    """From a caller who vouches for it as of a record that has told the others already."""
+
 
 class Outcome(enum.Enum):
     """What a store has led to, and what this process's memory is to do about it."""
@@ -28,7 +43,7 @@ class Outcome(enum.Enum):
 
 
 def outcome_of(
-    commit: Commit, told: int | None, policy: Policy, *, overwrites: bool, conditional: bool
+    commit: Commit, told: int | None, policy: Policy, origin: Origin, *, conditional: bool
 ) -> Outcome:
     """Say what has become of a store.
 
@@ -37,18 +52,26 @@ def outcome_of(
         told: The position of the record that has dropped all copies of the entry, 0 where it could not be
             appended; None: nobody had to be told.
         policy: The type's policy.
-        overwrites: Whether a caller stores it, not a loader: others may have something else in memory, and
-            what the server has may be younger.
+        origin: Where the value comes from. A loader's is valid wherever it is; of a caller's, what the server
+            has may be younger.
         conditional: Whether it was to be stored on a condition. What two must not both have is nobody's who
             has it in memory alone.
     """
     if commit is Commit.STORED:
         return Outcome.BOTH if policy.in_memory and told is None else Outcome.STORED
-    if commit not in {Commit.UNREACHABLE, Commit.UNKNOWN} or not policy.in_memory:
+    if commit not in _NOT_TAKEN or not policy.in_memory:
         return Outcome.REFUSED
     if not policy.in_redis:
         return Outcome.WITHDRAWN if told == 0 else Outcome.HERE
-    alone = not conditional and policy.kind != "authoritative" and (policy.outage_seconds or not overwrites)
-    if alone and not told:
-        return Outcome.STANDS_IN if overwrites else Outcome.HERE
+    if not conditional and not told and _is_good_alone(commit, policy, origin):
+        return Outcome.STANDS_IN if origin is Origin.COMPUTED else Outcome.HERE
     return Outcome.WITHDRAWN if commit is Commit.UNKNOWN else Outcome.REFUSED
+
+
+def _is_good_alone(commit: Commit, policy: Policy, origin: Origin) -> bool:
+    """Whether a value that the server has not taken may be kept in this process alone."""
+    if origin is Origin.LOADED:
+        return True
+    if commit is Commit.REFUSED or policy.kind == "authoritative":
+        return False
+    return origin is Origin.VOUCHED or policy.outage_seconds > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from asyncio import Future
@@ -18,7 +17,7 @@ from stoker.core.entries.finding import Finding, counted
 from stoker.core.entries.lookup import State
 from stoker.core.entries.making import EntryMaker, kept_ms
 from stoker.core.entries.memory import Kept, MemoryTier
-from stoker.core.entries.outcome import Outcome, outcome_of
+from stoker.core.entries.outcome import Origin, Outcome, outcome_of
 from stoker.core.entries.tier import RedisTier
 from stoker.core.entries.vouching import Vouching
 from stoker.core.errors import LinkError
@@ -43,7 +42,7 @@ class _Storing(NamedTuple):
     entry: Entry
     policy: Policy
     condition: bytes
-    overwrites: bool
+    origin: Origin
 
 
 class Storage(Finding):
@@ -79,43 +78,41 @@ class Storage(Finding):
         *,
         ttl: float | None,
         condition: bytes = ALWAYS,
-        overwrites: bool = False,
+        origin: Origin = Origin.LOADED,
     ) -> bool:
         """Store a value that was born at a position; say whether it was stored.
 
         Args:
             cache_type: The key's type.
             key: The key.
-            value: What was loaded.
+            value: What is to be stored.
             tags: Its tags, encoded.
             epoch: The log's epoch when its load began; 0 when it was not known.
             born: The log's position when its load began.
             ttl: Seconds it is fresh, where they differ from the type's.
             condition: What must hold beside; see `commits`.
-            overwrites: Whether a caller stores it, not a loader: other processes may have something else in
-                memory that is to go, and what an invalidation has overtaken is not stored.
+            origin: Where the value comes from.
         """
         entry = self._maker.make(cache_type, value, tags, epoch, born, ttl)
         if entry is None:
             return False
         policy = self._config.types[cache_type]
-        one = _Storing(cache_type, key, value, entry, policy, condition, overwrites)
+        one = _Storing(cache_type, key, value, entry, policy, condition, origin)
         begun = self._begin(one)
-        if overwrites and policy.in_memory and isinstance(begun, Future):
-            # What the server stores must be told, also if the caller gives up meanwhile.
+        if origin is Origin.COMPUTED and policy.in_memory:
+            # What is stored must be told, also if the caller gives up meanwhile.
             return await self._log.carry_out(self._finish(one, begun), "stoker-store")
         return await self._finish(one, begun)
 
     def _begin(self, one: _Storing) -> Future[Commit] | Commit:
         """Queue an entry for the server, or say at once what becomes of it where that is not to be asked."""
-        cache_type, key, _, entry, policy, condition, overwrites = one
-        if overwrites and self._is_overtaken(one):
+        cache_type, key, _, entry, policy, condition, origin = one
+        if origin is Origin.COMPUTED and self._is_overtaken(one):
             return Commit.YOUNGER
         if not policy.in_redis or not entry.epoch:
             return Commit.UNREACHABLE
-        if overwrites:
-            with contextlib.suppress(LinkError):
-                self._log.check()
+        if origin is Origin.COMPUTED:
+            self._ask_log()
         kept = kept_ms(policy, entry.fresh_until_ms - entry.created_ms)
         return self._commits.commit(cache_type, key, pack_entry(entry), kept, condition)
 
@@ -130,7 +127,7 @@ class Storage(Finding):
     async def _end(self, one: _Storing, begun: Future[Commit] | Commit) -> Commit:
         """Wait for what has become of an entry at the server, as far as that is known to be of use."""
         commit = begun if isinstance(begun, Commit) else await begun
-        if one.overwrites and commit is Commit.STORED and self._is_overtaken(one):
+        if one.origin is Origin.COMPUTED and commit is Commit.STORED and self._is_overtaken(one):
             return Commit.YOUNGER
         return commit
 
@@ -147,20 +144,24 @@ class Storage(Finding):
         What is stored then stands in for what the server has, in this process's memory alone, for as long as
         `on_outage` says, and until the server is back.
         """
-        if not one.overwrites or not one.policy.in_memory:
+        if one.origin is not Origin.COMPUTED or not one.policy.in_memory:
             return False
         if one.policy.in_redis:
             return commit in {Commit.STORED, Commit.UNKNOWN}
+        return self._ask_log() and bool(self._log.epoch) and commit is Commit.UNREACHABLE
+
+    def _ask_log(self) -> bool:
+        """Queue a look at the log; say whether it can be asked."""
         try:
             self._log.check()
         except LinkError:
             return False
-        return bool(self._log.epoch) and commit is Commit.UNREACHABLE
+        return True
 
     def _conclude(self, one: _Storing, commit: Commit, told: int | None) -> bool:
         """Do what is left to do of a store; count it, and say whether the value is stored."""
         conditional = one.condition != ALWAYS
-        outcome = outcome_of(commit, told, one.policy, overwrites=one.overwrites, conditional=conditional)
+        outcome = outcome_of(commit, told, one.policy, one.origin, conditional=conditional)
         if outcome is Outcome.WITHDRAWN:
             return self._withdraw(one.cache_type, one.key)
         stored = outcome in {Outcome.STORED, Outcome.BOTH}
@@ -222,7 +223,7 @@ class Storage(Finding):
         told = await self._log.tell(Key(cache_type, key))
         if not told:
             return self._withdraw(cache_type, key)
-        return await self.store(cache_type, key, value, tags, epoch, told, ttl=ttl)
+        return await self.store(cache_type, key, value, tags, epoch, told, ttl=ttl, origin=Origin.VOUCHED)
 
     async def store_if_absent(
         self,
@@ -248,9 +249,9 @@ class Storage(Finding):
         epoch, at = born or (self._log.epoch, self._log.known)  # the log was just read to its end
         condition = still_there(lookup)
         # In memory alone nothing may come between look and store; and each process has values of its own.
-        tells = policy.in_redis
+        origin = Origin.COMPUTED if policy.in_redis else Origin.LOADED
         return await self.store(
-            cache_type, key, value, tags, epoch, at, ttl=ttl, condition=condition, overwrites=tells
+            cache_type, key, value, tags, epoch, at, ttl=ttl, condition=condition, origin=origin
         )
 
     async def store_many(
@@ -308,7 +309,8 @@ class Storage(Finding):
             if not birth[1] and key in vouched:
                 self._withdraw(cache_type, key)
             elif (entry := self._maker.make(cache_type, value, tags, *birth, ttl)) is not None:
-                one = _Storing(cache_type, key, value, entry, policy, ALWAYS, key not in vouched)
+                origin = Origin.VOUCHED if key in vouched else Origin.COMPUTED
+                one = _Storing(cache_type, key, value, entry, policy, ALWAYS, origin)
                 begun.append((one, self._begin(one)))
         ended = [(one, await self._end(one, future)) for one, future in begun]
         # Of these, other processes may have something else in memory: one record tells of all, once all are
@@ -322,12 +324,15 @@ class Storage(Finding):
     def _store_here(self, one: _Storing, told: int, *, stands_in: bool) -> Kept:
         """Keep an entry in memory; say whether it is there."""
         log, entry, policy = self._log, one.entry, one.policy
+        is_over = boottime() - log.last_proved > policy.outage_seconds
         if not entry.epoch:
             # The server is away. What was loaded since is good for as long as `on_outage` says, unless the
             # process has seen another log meanwhile.
-            if log.epoch or log.seen != entry.born or boottime() - log.last_proved > policy.outage_seconds:
+            if log.epoch or log.seen != entry.born or is_over:
                 return Kept.OVERTAKEN
             entry.epoch = log.last_epoch
+        if stands_in and (is_over or entry.epoch != log.last_epoch or self._ask_log()):
+            return Kept.OVERTAKEN  # nobody would be served it
         given = MISSING if policy.in_redis or policy.memory_copies else one.value
         name, born = (one.cache_type, one.key), entry.born
         return self._memory.put(*name, entry, policy, born, given=given, copied=told, stands_in=stands_in)

@@ -54,8 +54,9 @@ class AIResponseCache(ResultAliases, MonitoredCache):
     ```
 
     While the server is away, what this process stores is kept in its memory alone, for a day at most, and
-    nobody else hears of it (a write during which it goes away may answer False, and is not kept); what it
-    invalidates meanwhile is not kept again before the server is back.
+    nobody else hears of it (a write during which it goes away may answer False, and is not kept); once the
+    server is back, it is gone, and what that has counts. What this process invalidates meanwhile is not kept
+    again before the server is back.
     By key it is a cache like any other: `get`, `set`, `delete` and all that `CacheInterface` has.
 
     Args:

@@ -32,7 +32,8 @@ _NOTHING: Any = object()
 class MonitoredCache(MultiLayerCache):
     """A cache by key, in Redis with this process's memory in front; see `AIResponseCache`, which is one.
 
-    While the server is away, what this process stores is kept in its memory, for a day at most.
+    While the server is away, what this process stores is kept in its memory, for a day at most; once the
+    server is back, it is gone, and what that has counts.
 
     Args:
         config: The configuration; else give its arguments one by one.
@@ -176,7 +177,8 @@ class MonitoredCache(MultiLayerCache):
     ) -> Coroutine[Any, Any, bool]:
         """Store a value; see `CacheManager.set`.
 
-        While the server is away it is kept in this process's memory, and nobody else hears of it.
+        While the server is away it is kept in this process's memory, and nobody else hears of it; once the
+        server is back, what that has counts.
         """
         storing = super().set(key, value, ttl, tags=tags, if_absent=if_absent, nx=nx, token=token)
         return self._timed("set", storing)

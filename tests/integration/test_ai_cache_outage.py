@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from stoker.core import AIResponseCache, CacheConfig
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -107,22 +109,33 @@ async def test_what_stood_in_for_the_server_goes_when_it_is_back(own_redis_serve
         assert await cache.get_cached_response(TEXT, "summarize", {}) == "after"
 
 
+@pytest.mark.parametrize("restarts", [True, False])
 async def test_what_stood_in_does_not_outlive_a_server_that_was_back_in_between(
-    own_redis_server: RedisServer,
+    own_redis_server: RedisServer, restarts: bool
 ) -> None:
     """Nobody asked this cache meanwhile; but others may have invalidated."""
-    config = CacheConfig(redis={"url": own_redis_server.url, "timeout": 5.0})
+    config = CacheConfig(redis={"url": own_redis_server.url, "timeout": 5.0 if restarts else 0.2})
+    go = own_redis_server.kill if restarts else own_redis_server.freeze
+    come_back = own_redis_server.start if restarts else own_redis_server.thaw
     async with AIResponseCache(config=config) as cache:
-        link = cache.manager.link
-        own_redis_server.kill()
-        await eventually(lambda: not link.ready, "the server is seen to be away")
+
+        async def is_away() -> bool:
+            await cache.get_cached_response("another text", "qa", {})
+            return not cache.manager.link.ready
+
+        go()
+        await eventually(is_away, "the server is seen to be away")
         assert await cache.cache_response(TEXT, "summarize", {}, "from the first outage")
-        own_redis_server.start()
-        await eventually(lambda: link.ready, "the server is back")
-        own_redis_server.kill()
-        await eventually(lambda: not link.ready, "the server is away again")
+        assert await cache.get_cached_response(TEXT, "summarize", {}) == "from the first outage"
+        come_back()
+        await eventually(lambda: cache.manager.link.ready, "the server is back")
+        assert await cache.manager.log.catch_up()
+        go()
+        await eventually(is_away, "the server is away again")
 
         assert await cache.get_cached_response(TEXT, "summarize", {}) is None
+        if not restarts:
+            come_back()
 
 
 async def test_a_server_that_freezes_is_away_too(own_redis_server: RedisServer) -> None:

@@ -171,6 +171,19 @@ async def test_a_server_that_is_away_is_a_miss_for_its_own_keys_alone(own_cluste
         await eventually(lambda: _stored_again(cache, lost), "its replica has taken over", timeout=60)
 
 
+async def test_nothing_stands_in_for_a_server_while_the_log_s_is_there(own_cluster: ClusterServers) -> None:
+    policy = {**PRODUCT, "tiers": ["memory", "redis"]}
+    async with make_manager(own_cluster, "t", product=policy) as cache:
+        home = log_server(own_cluster, cache)
+        away = next(server for server in own_cluster.masters if server is not home)
+        lost = [key for key in KEYS if where(own_cluster, cache, key) is away]
+        tokens = {key: await cache.fill("product", key) for key in lost}
+        away.kill()
+        stored = {key: await cache.set("product", key, 1, token=tokens[key]) for key in lost}
+        assert not all(stored.values()), "its replica has not taken over yet"
+        assert [await cache.get("product", key) == 1 for key in lost] == list(stored.values())
+
+
 async def _stored_again(cache: CacheManager, keys: list[str]) -> bool:
     return all([await cache.set("product", key, 2) for key in keys])
 

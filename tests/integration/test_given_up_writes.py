@@ -15,6 +15,7 @@ from tests.waiting import eventually
 
 NEAR: dict[str, Any] = {"ttl": 600, "tiers": ["memory", "redis"]}
 SOURCE: dict[str, Any] = {**NEAR, "kind": "authoritative"}
+HERE: dict[str, Any] = {"ttl": 600, "tiers": ["memory"]}
 
 #: Turns of the event loop after which a caller gives up: from its first on, beyond the write's end.
 TURNS = range(1, 25)
@@ -33,16 +34,19 @@ async def served(manager: CacheManager, key: str) -> Any:
     return await manager.get("page", key)
 
 
-@pytest.mark.parametrize("policy", [NEAR, SOURCE], ids=["derived", "authoritative"])
+@pytest.mark.parametrize("policy", [NEAR, SOURCE, HERE], ids=["derived", "authoritative", "in-memory-alone"])
 @pytest.mark.parametrize("how", ["set", "token", "set_many"])
 async def test_what_is_set_is_stored_and_told(
     redis_server: RedisServer, prefix: str, policy: dict[str, Any], how: str
 ) -> None:
+    """Of a type in memory alone each process has a value of its own, which an overwrite elsewhere drops."""
     one, other = (make_manager(redis_server, prefix, page=policy) for _ in range(2))
+    theirs = None if policy is HERE else "new"
     async with one, other:
         for turns in TURNS:
             key = f"k{turns}"
             assert await one.set("page", key, "old")
+            assert await other.get_or_load("page", key, _old) == "old"
             assert (await served(one, key), await served(other, key)) == ("old", "old")
             if how == "token":
                 token = await one.fill("page", key)
@@ -53,7 +57,7 @@ async def test_what_is_set_is_stored_and_told(
                 await give_up(one.set_many("page", {key: "new", "beside": 1}), turns)
 
             async def has_come(key: str = key) -> bool:
-                return [await served(one, key), await served(other, key)] == ["new", "new"]
+                return [await served(one, key), await served(other, key)] == ["new", theirs]
 
             await eventually(has_come, f"all have it, given up after {turns} turns", timeout=5)
 
@@ -72,6 +76,10 @@ async def test_a_batch_after_misses_is_told(redis_server: RedisServer, prefix: s
                 return [await served(one, key), await served(other, key)] == ["new", "new"]
 
             await eventually(has_come, f"all have it, given up after {turns} turns", timeout=5)
+
+
+async def _old() -> str:
+    return "old"
 
 
 async def _theirs() -> str:
