@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
-from stoker.core.entries.commits import HEAD, STORED, TAIL, Commit, Commits
+from stoker.core.entries.commits import HEAD, STORED, TAIL, Commit, Commits, unanswered
 from stoker.core.entries.entry import FROZEN_BYTES
 from stoker.core.errors import LinkError
 from stoker.core.keys import Keys
@@ -118,7 +118,7 @@ class Vouching:
     def _take(self, one: Vouched, check: Check, version: int, future: Future[Commit], reply: Any) -> None:
         log, epoch, born = self._log, one[2], one[3]
         if reply != b"OK":
-            settle(future, Commit.UNREACHABLE)  # away, full, or it forbids it
+            settle(future, unanswered(reply))
         elif check.complete and (log.version == version or (log.seen == born and log.epoch == epoch)):
             if not future.done():
                 future.set_result(STORED)
@@ -138,7 +138,7 @@ class Vouching:
 
         def take(reply: Any) -> None:
             if reply != GONE:
-                settle(future, commit if isinstance(reply, int) else Commit.UNREACHABLE)
+                settle(future, commit if isinstance(reply, int) else unanswered(reply))
                 return
             # A delete that came before it has taken it for what it had killed.
             stored = head[:4] + stamp + head[FROZEN_BYTES:] + payload
