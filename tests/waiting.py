@@ -25,8 +25,13 @@ def wait_until(predicate: Callable[[], T], description: str, *, timeout: float =
         time.sleep(POLL_SECONDS)
 
 
-async def eventually(predicate: Callable[[], Any], description: str, *, timeout: float = 20.0) -> Any:
-    """`wait_until` for tests on an event loop; the predicate may be async."""
+async def eventually(
+    predicate: Callable[[], Any], description: str, *, timeout: float = 20.0, pause: float = POLL_SECONDS
+) -> Any:
+    """`wait_until` for tests on an event loop; the predicate may be async.
+
+    With a `pause` of 0 it is looked at in each turn of the loop, also of one that is about to end.
+    """
     end = time.monotonic() + timeout
     while True:
         answer = predicate()
@@ -36,4 +41,4 @@ async def eventually(predicate: Callable[[], Any], description: str, *, timeout:
             return answer
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout:g} s: {description}")
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(pause)

@@ -123,6 +123,8 @@ class Flights:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._patience: asyncio.Task[None] | None = None
         """Lets loads end while the cache is closed."""
+        self._cancelled: set[asyncio.Task[Any]] = set()
+        """What the last `close` has cancelled; others may have cancelled a load before, which went on."""
 
     async def load(
         self,
@@ -247,6 +249,7 @@ class Flights:
 
         def ended(done: asyncio.Task[Any]) -> None:
             self._tasks.discard(done)
+            self._cancelled.discard(done)
             if not done.cancelled():
                 done.exception()  # whoever waits has been told by its flight
 
@@ -261,6 +264,7 @@ class Flights:
         A loader that goes on although it was cancelled is given up after as long again, 1 s at most; after a
         call of `cancel` as if there had been no time.
         """
+        self._cancelled = set()
         if self._tasks:
             self._patience = asyncio.create_task(
                 _until_ended(set(self._tasks), timeout), name="stoker-loads-end"
@@ -285,9 +289,9 @@ class Flights:
         """Cancel all loads under way, each once; `close` waits for them no longer."""
         if self._patience is not None:
             self._patience.cancel()
-        for task in self._tasks:
-            if not task.cancelling():
-                task.cancel()
+        for task in self._tasks - self._cancelled:
+            task.cancel()
+            self._cancelled.add(task)
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -105,34 +105,30 @@ class Home:
             Exception: Whatever `work` raises.
         """
         _refuse_the_end()
-        closings = self._closings
+        closings, begun = self._closings, False
+
+        def begin(manager: CacheManager) -> Coroutine[Any, Any, T]:
+            nonlocal begun
+            begun = True
+            return work(manager)
+
         while True:
             try:
-                return self.gate.inside(lambda: self._perform(work, timeout, closings))
+                return self.gate.inside(lambda: self._perform(begin, timeout))
             except _ClosedError:  # by another thread, a moment ago
                 continue
             except concurrent.futures.CancelledError:
                 if self._closings == closings:
                     raise
-                raise LoadCancelledError("the cache was closed before this was done; try again") from None
+                if begun:  # else it is as if it came now
+                    raise LoadCancelledError("the cache was closed before this was done; try again") from None
 
-    def _perform(
-        self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None, closings: int
-    ) -> T:
+    def _perform(self, work: Callable[[CacheManager], Coroutine[Any, Any, T]], timeout: float | None) -> T:
         if self._serving is None or not self.loop.running:
             if self.gate.is_shut:  # the loop ends: it opens on another one
                 raise _ClosedError
             self.loop.run(self.manager(), timeout)
-        asked: list[CacheManager] = []
-
-        def begin() -> Coroutine[Any, Any, T]:
-            asked.append(self._connected())
-            return work(asked[0])
-
-        result = self.loop.call(begin, timeout)
-        if not asked[0].serves and self._closings != closings:
-            raise concurrent.futures.CancelledError  # an invalidation that it has kept is given up
-        return result
+        return self.loop.call(lambda: work(self._connected()), timeout)
 
     def connect(self) -> bool:
         """Connect the cache if that has not been done; say whether the server answered.

@@ -14,12 +14,18 @@ from typing import Any, Generic, TypeVar
 
 from stoker.core.errors import StokerError
 from stoker.core.loading.flights import LoadCancelledError
+from stoker.core.manager import CacheManager
+from stoker.core.view import Cache
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 T = TypeVar("T")
-TargetT = TypeVar("TargetT")
+TargetT = TypeVar("TargetT", bound=CacheManager | Cache)
+
+
+class _GivenUpError(Exception):
+    """The cache was closed, and with it goes what it had kept, as it could not tell the server."""
 
 
 class Owed(Generic[TargetT, T]):
@@ -67,18 +73,22 @@ class Owed(Generic[TargetT, T]):
         while True:
             try:
                 return self._perform(self._do)
-            except LoadCancelledError:  # another thread has closed the cache: it opens again
-                self._settled = False
+            except (LoadCancelledError, _GivenUpError):  # another thread has closed the cache: it opens again
+                continue
             except StokerError:  # it is refused, and would be again
                 self._settled = True
                 raise
 
     async def _do(self, target: TargetT) -> T:
+        manager = target.manager if isinstance(target, Cache) else target
+        kept_before = manager.log.kept.total
         try:
             result = await self._work(target)
         except Exception:  # the cache has answered, and would so again
             self._settled = True
             raise
+        if manager.log.kept.total > kept_before and not manager.serves:
+            raise _GivenUpError
         self._settled = True
         return result
 

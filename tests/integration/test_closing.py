@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.core import Key, Tag, loader
+from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.log.kept import KeptInvalidations
 from tests.managers import make_manager
 from tests.servers import RedisServer
@@ -41,6 +42,28 @@ async def test_closing_gives_up_a_loader_that_swallows_its_cancellation(
     assert "count=1 first=stoker-load db_query:k" in line
     released.set()
     assert await waiting == 1
+
+
+async def test_closing_cancels_a_loader_that_has_swallowed_its_load_timeout(
+    redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    swallowed = asyncio.Event()
+
+    async def goes_on() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        swallowed.set()
+        await asyncio.Event().wait()
+
+    cache = make_manager(redis_server, prefix, db_query={"load_timeout": 0.05})
+    await cache.connect()
+    waiting = asyncio.create_task(cache.get_or_load("db_query", "k", goes_on))
+    async with asyncio.timeout(10):
+        await swallowed.wait()
+    await cache.close(timeout=0.01)
+    assert not said(caplog, "loads_abandoned")
+    with pytest.raises(LoadCancelledError):
+        await waiting
 
 
 async def test_closing_that_is_cancelled_waits_for_no_loader(redis_server: RedisServer, prefix: str) -> None:

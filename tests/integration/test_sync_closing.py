@@ -13,13 +13,23 @@ from typing import Any
 
 import pytest
 
-from stoker.core import CacheConfig, CacheManager, Policy, StokerError, SyncCacheManager, UsageError
+from stoker.core import (
+    CacheConfig,
+    CacheManager,
+    Key,
+    Policy,
+    Receipt,
+    StokerError,
+    SyncCacheManager,
+    UsageError,
+)
 from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.sync.gate import Gate, Visit
 from stoker.core.sync.handover import async_form
+from stoker.core.sync.owed import surely
 from tests.managers import make_config
 from tests.servers import RedisServer
-from tests.waiting import wait_until
+from tests.waiting import eventually, wait_until
 
 
 @pytest.fixture
@@ -76,6 +86,51 @@ def test_what_takes_longer_than_closing_waits_is_told_so(pool: ThreadPoolExecuto
         under_way.result(10)
     assert isinstance(caught.value, StokerError)
     assert face.get_or_load("db_query", "k", int, "5") == 5
+    face.close()
+
+
+def test_what_is_done_while_closing_waits_no_longer_is_returned(pool: ThreadPoolExecutor) -> None:
+    """Its caller would do it a second time."""
+    face, began = SyncCacheManager(CacheConfig(backend="memory")), threading.Event()
+
+    async def work(manager: CacheManager) -> str:
+        began.set()
+        await eventually(lambda: not manager.serves, "it closes", pause=0)
+        return "done"
+
+    under_way = pool.submit(face.perform, work)
+    assert began.wait(10)
+    face.close(0)
+    assert under_way.result(10) == "done"
+
+
+def test_a_call_that_has_not_begun_when_the_cache_is_closed_opens_it_again(
+    own_redis_server: RedisServer, pool: ThreadPoolExecutor
+) -> None:
+    face = SyncCacheManager(make_config(own_redis_server, "closed", page={}))
+    own_redis_server.freeze()
+    counted = pool.submit(face.increment, "page", "n")
+    wait_until(lambda: face._home.loop.running, "it connects")
+    face.close(0)
+    own_redis_server.thaw()
+    assert counted.result(20) == 1
+    face.close()
+
+
+def test_an_invalidation_that_is_made_before_the_cache_has_closed_is_not_made_again(
+    redis_server: RedisServer, prefix: str, pool: ThreadPoolExecutor
+) -> None:
+    face, made = SyncCacheManager(make_config(redis_server, prefix, page={})), list[Receipt]()
+
+    async def invalidate(manager: CacheManager) -> None:
+        made.append(await manager.invalidate(Key("page", "k")))
+        await eventually(lambda: not manager.serves or len(made) > 1, "it closes", pause=0)
+
+    paid = pool.submit(surely, face.perform, invalidate)
+    wait_until(lambda: made, "it is made")
+    face.close(0)
+    paid.result(20)
+    assert [receipt.acknowledged for receipt in made] == [True]
     face.close()
 
 
