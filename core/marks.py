@@ -10,10 +10,13 @@ Reads and sets ask for the marks when they are *called*, not when they run: `gat
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import NamedTuple
+from contextvars import Token as ContextToken
+from typing import NamedTuple, TypeAlias
 from weakref import ref
 
 _Name = tuple[int, str, str]
@@ -25,6 +28,9 @@ MAX_MARKS = 10_000
 #: A task's sets look at the misses of so many tasks above it that have used the cache: of the one that
 #: started it, of that one's starter, and so on. A chain of tasks that start each other has no end.
 MAX_ANCESTORS = 8
+
+#: Marks that there was no room for are taken together where they are of so many seconds.
+SPAN_SECONDS = 60.0
 
 #: A mark counts for so long. What was computed for longer is set as if the caller vouched for it.
 FORGOTTEN_SECONDS = 600.0
@@ -56,15 +62,25 @@ class _Mark:
         return time.monotonic() - self.at <= FORGOTTEN_SECONDS
 
 
+class _Span(_Mark):
+    """Marks of one span of time, for which there was no room: as old as the first, counting as the last."""
+
+    __slots__ = ("began",)
+
+    def __init__(self, oldest: _Mark) -> None:
+        super().__init__(oldest.epoch, oldest.born)
+        self.began = self.at = oldest.at
+
+
 class _Kept:
     """So many marks, the oldest first."""
 
-    __slots__ = ("forgotten", "marks")
+    __slots__ = ("_forgotten", "marks")
 
     def __init__(self) -> None:
         self.marks: dict[_Name, _Mark] = {}
-        self.forgotten: dict[int, _Mark] = {}
-        """By owner, the oldest mark that was forgotten lately."""
+        self._forgotten: dict[int, deque[_Span]] = {}
+        """By owner, the marks that there was no room for and that would still count, the oldest first."""
 
     def note(self, name: _Name, mark: _Mark) -> None:
         """Keep a mark, unless an earlier one has not been used yet."""
@@ -75,18 +91,30 @@ class _Kept:
             del self.marks[name]  # the new one is the youngest
         elif len(self.marks) >= MAX_MARKS:
             oldest = next(iter(self.marks))
-            forgotten, evicted = self.forgotten.get(oldest[0]), self.marks.pop(oldest)
-            if forgotten is None or not forgotten.counts():
-                forgotten = self.forgotten[oldest[0]] = _Mark(evicted.epoch, evicted.born)
-            forgotten.at = mark.at  # for a while from the last time that one was forgotten
+            self._forget(oldest[0], self.marks.pop(oldest))
         self.marks[name] = mark
+
+    def _forget(self, owner: int, mark: _Mark) -> None:
+        spans = self._forgotten.setdefault(owner, deque())
+        if not spans or mark.at - spans[-1].began > SPAN_SECONDS:
+            spans.append(_Span(mark))
+        spans[-1].at = mark.at
+        self._drop_old(spans)
+
+    @staticmethod
+    def _drop_old(spans: deque[_Span]) -> None:
+        while spans and not spans[0].counts():
+            spans.popleft()
 
     def find(self, name: _Name, *, take: bool) -> _Mark | None:
         """Return the mark of a key that counts; it may be taken away."""
         mark = self.marks.pop(name, None) if take else self.marks.get(name)
-        if mark is None or not mark.counts():
-            mark = self.forgotten.get(name[0])
-        return mark if mark is not None and mark.counts() else None
+        if mark is not None and mark.counts():
+            return mark
+        if (spans := self._forgotten.get(name[0])) is None:
+            return None
+        self._drop_old(spans)
+        return spans[0] if spans else None
 
 
 class _Misses:
@@ -113,11 +141,11 @@ class Marks:
     here.
     """
 
-    __slots__ = ("ancestors", "misses", "task")
+    __slots__ = ("ancestors", "misses", "whose")
 
-    def __init__(self, task: Callable[[], object], parent: Marks | None) -> None:
-        self.task = task
-        """Weak: the task's own context leads here."""
+    def __init__(self, whose: Callable[[], object], parent: Marks | None) -> None:
+        self.whose = whose
+        """The task, or the thread in which no event loop runs. Weak: the task's own context leads here."""
         self.misses = _Misses()
         self.ancestors: tuple[_Misses, ...] = ()
         """The misses of the tasks above, the nearest first."""
@@ -162,21 +190,40 @@ class Marks:
 
 
 _marks: ContextVar[Marks | None] = ContextVar("stoker_marks", default=None)
+_handed_over: ContextVar[Marks | None] = ContextVar("stoker_marks_handed_over", default=None)
+
+HandedOver: TypeAlias = ContextToken[Marks | None]
+"""What marks that were handed over are taken back with."""
 
 
 def marks_here() -> Marks:
-    """The marks of the task that calls this."""
+    """The marks of the task that calls this; where no event loop runs, of the thread.
+
+    Contexts are copied into tasks and threads: whose marks stand in one must be looked at.
+    """
     try:
-        task = asyncio.current_task()
+        here: object = asyncio.current_task()
     except RuntimeError:
-        task = None  # no loop runs: the coroutine will be handed to one
+        here = threading.current_thread()
     marks = _marks.get()
-    if marks is not None and marks.task() is task:
+    if here is None:  # a callback of the loop: a call of another thread, or of nobody
+        return _handed_over.get() or Marks(_nobody, marks)
+    if marks is not None and marks.whose() is here:
         return marks
-    marks = Marks(_no_task if task is None else ref(task), marks)
+    marks = Marks(ref(here), marks)
     _marks.set(marks)
     return marks
 
 
-def _no_task() -> None:
+def hand_over_marks() -> HandedOver:
+    """Have what an event loop does for this thread, in its context and in no task, use its marks."""
+    return _handed_over.set(marks_here())
+
+
+def take_marks_back(token: HandedOver) -> None:
+    """The loop has done it."""
+    _handed_over.reset(token)
+
+
+def _nobody() -> None:
     return None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
@@ -18,7 +18,7 @@ from stoker.core.errors import UsageError
 from stoker.core.loading.conditional import NotModified
 from stoker.core.loading.serving import Reading
 from stoker.core.manager import CacheManager
-from stoker.core.marks import marks_here
+from stoker.core.marks import hand_over_marks, take_marks_back
 from stoker.core.metrics.stats import CacheStats
 from stoker.core.settings.config import CacheConfig
 from stoker.core.settings.given import check_config, from_environment
@@ -26,8 +26,8 @@ from stoker.core.settings.policy import Policy
 from stoker.core.sync.face import Face, owed, plain
 from stoker.core.sync.handover import async_form
 from stoker.core.sync.home import Home
-from stoker.core.sync.owed import surely
 from stoker.core.sync.view import SyncCache
+from stoker.core.sync.write_block import WriteBlock
 from stoker.core.write_through import WriteThrough
 
 if TYPE_CHECKING:
@@ -137,8 +137,12 @@ class SyncCacheManager(SyncManagerAliases, Face):
             Exception: Whatever the coroutine raises.
         """
         _refuse_a_loop()
-        marks_here()  # of this thread: a `set` after a `get` that missed is a load by hand here, too
-        return self._home.perform(work, timeout)
+        # This thread's: a `set` after a `get` that missed is a load by hand here, too.
+        token = hand_over_marks()
+        try:
+            return self._home.perform(work, timeout)
+        finally:
+            take_marks_back(token)
 
     def apply(
         self,
@@ -324,8 +328,7 @@ class SyncCacheManager(SyncManagerAliases, Face):
             lambda manager: manager.get_or_load_many(cache_type, keys, loads, tags=tags, ttl=ttl)
         )
 
-    @contextmanager
-    def write_through(self, cache_type: str, key: str) -> Generator[WriteThrough]:
+    def write_through(self, cache_type: str, key: str) -> AbstractContextManager[WriteThrough]:
         """Change the source and the cache together: `with cache.write_through(type, key) as write`.
 
         See `CacheManager.write_through`. If the cache is closed before the block has ended, the key is
@@ -334,23 +337,7 @@ class SyncCacheManager(SyncManagerAliases, Face):
         Raises:
             UsageError: The key can't be used.
         """
-
-        async def begin(manager: CacheManager) -> WriteThrough:
-            return await manager.write_through(cache_type, key).__aenter__()
-
-        write = self.perform(begin)
-
-        async def end(manager: CacheManager, error: BaseException | None) -> None:
-            write.move_to(manager)
-            await write.__aexit__(type(error) if error else None, error, None)
-
-        try:
-            yield write
-        except BaseException as raised:  # the block's own end is told, as `async with` would
-            error = raised
-            surely(self.perform, lambda manager: end(manager, error))
-            raise
-        surely(self.perform, lambda manager: end(manager, None))
+        return WriteBlock(self.perform, cache_type, key)
 
 
 def _refuse_a_loop() -> None:

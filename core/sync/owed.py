@@ -55,7 +55,7 @@ class Owed(Generic[TargetT, T]):
         try:
             return self._pay()
         except BaseException:  # what interrupts the thread that waits, too
-            self._hand_over()
+            self.hand_over()
             raise
 
     def after(self, write: Callable[[], R]) -> R:
@@ -66,7 +66,7 @@ class Owed(Generic[TargetT, T]):
             try:
                 self.pay()
             except BaseException:  # a time limit, before the first step of paying
-                self._hand_over()
+                self.hand_over()
                 raise
 
     def _pay(self) -> T:
@@ -92,7 +92,7 @@ class Owed(Generic[TargetT, T]):
         self._settled = True
         return result
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
         """Have another thread do it, if it was not done. The process does not end before it has."""
         if self._settled:
             return

@@ -251,6 +251,27 @@ def test_a_time_limit_at_any_step_of_paying_loses_no_invalidation(cache: SyncCac
     assert passed.moment > 4, "it was raised somewhere"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_time_limit_at_any_step_of_a_block_s_end_loses_no_invalidation(
+    cache: SyncCacheManager, fails: bool
+) -> None:
+    rows, passed = {KEY: 0}, Moments("write_block.py", "owed.py")
+    for moment in passed:
+        assert cache.set("page", KEY, moment - 1)
+        rows[KEY] = moment - 1
+        with (
+            passed.raising_there(),
+            contextlib.suppress(ZeroDivisionError),
+            cache.write_through("page", KEY) as write,
+        ):
+            rows[KEY] = write.value = moment
+            if fails:
+                raise ZeroDivisionError
+        if rows[KEY] == moment:
+            wait_until(lambda: cache.get("page", KEY) in {None, rows[KEY]}, "what was stored before is dead")
+    assert passed.moment > 5, "it was raised somewhere"
+
+
 def test_an_invalidation_that_no_thread_can_make_is_told_of(
     cache: SyncCacheManager,
     alarm: Callable[[], None],
