@@ -175,7 +175,7 @@ def _do(
     """Do something, and tell the loop what came of it."""
     try:
         result = context.run(work)
-    except BaseException as error:
+    except BaseException as error:  # what ends the thread, too: somebody waits for it
         if not isinstance(error, Exception) or _is_time_limit(error):
             # The thread leaves: whoever waits for it must not wait for ever.
             _tell(loop, done, functools.partial(done.set_exception, ThreadGoneError()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pytest
 
-from stoker.core import Key, Tag, loader
+from stoker.core import CacheManager, Key, Tag, loader
 from stoker.core.loading.flights import LoadCancelledError
 from stoker.core.log.kept import KeptInvalidations
 from tests.managers import make_manager
@@ -19,6 +19,17 @@ from tests.waiting import eventually
 
 def said(caplog: pytest.LogCaptureFixture, action: str) -> list[str]:
     return [line for line in caplog.messages if line.startswith(f"action={action} ")]
+
+
+async def loading(
+    server: RedisServer, prefix: str, load: Callable[[], Awaitable[int]]
+) -> tuple[CacheManager, asyncio.Task[int]]:
+    """A cache that loads, and who waits for it."""
+    cache = make_manager(server, prefix)
+    await cache.connect()
+    waiting = asyncio.create_task(cache.get_or_load("db_query", "k", load))
+    await eventually(lambda: cache.counters.of("db_query").loads == 1, "it loads")
+    return cache, waiting
 
 
 async def test_closing_gives_up_a_loader_that_swallows_its_cancellation(
@@ -32,10 +43,7 @@ async def test_closing_gives_up_a_loader_that_swallows_its_cancellation(
                 await released.wait()
         return 1
 
-    cache = make_manager(redis_server, prefix)
-    await cache.connect()
-    waiting = asyncio.create_task(cache.get_or_load("db_query", "k", stubborn))
-    await eventually(lambda: cache.counters.of("db_query").loads == 1, "it loads")
+    cache, waiting = await loading(redis_server, prefix, stubborn)
     await cache.close(timeout=0.01)
     assert not waiting.done()
     (line,) = said(caplog, "loads_abandoned")
@@ -77,10 +85,7 @@ async def test_closing_that_is_cancelled_waits_for_no_loader(redis_server: Redis
             await released.wait()
         return 1
 
-    cache = make_manager(redis_server, prefix)
-    await cache.connect()
-    waiting = asyncio.create_task(cache.get_or_load("db_query", "k", stubborn))
-    await eventually(lambda: cache.counters.of("db_query").loads == 1, "it loads")
+    cache, waiting = await loading(redis_server, prefix, stubborn)
     closing = asyncio.create_task(cache.close(timeout=600))
     await eventually(lambda: not cache.is_open, "it is being closed")
     closing.cancel()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -200,29 +202,43 @@ async def test_what_was_set_seen_and_then_invalidated_does_not_come_back(
         assert await peer.get("page", "k") is None
 
 
-async def test_what_another_loaded_before_an_invalidation_is_not_taken_for_what_was_set(
-    redis_server: RedisServer, prefix: str
-) -> None:
-    """It may have the same header: born there, stored in the same millisecond, for as long."""
-    ready, invalidated, replaced = threading.Event(), threading.Event(), threading.Event()
-    client = redis_server.client()
+@asynccontextmanager
+async def set_whose_loop_stands_still(
+    server: RedisServer, prefix: str, goes_on: threading.Event
+) -> AsyncGenerator[tuple[CacheManager, asyncio.Task[bool]]]:
+    """A set after an invalidation that its process has not heard of.
+
+    Yields:
+        A peer, once the value is there, and the set: what follows its server's reply waits for `goes_on`.
+    """
+    ready, invalidated = threading.Event(), threading.Event()
 
     async def set_slowly() -> bool:
-        async with manager(redis_server, prefix) as cache:
+        async with manager(server, prefix) as cache:
             await cache.get("page", "another")
             ready.set()
             await asyncio.to_thread(invalidated.wait, 20)
             # The loop stands still between the write that sets and what follows the server's reply.
-            cache.link.before_flush(lambda: cache.link.before_flush(lambda: _stand_still(replaced)))
+            cache.link.before_flush(lambda: cache.link.before_flush(lambda: _stand_still(goes_on)))
             return await cache.set("page", "k", "set")
 
-    async with manager(redis_server, prefix) as peer:
+    async with manager(server, prefix) as peer:
         setting = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(set_slowly())))
         await asyncio.to_thread(ready.wait, 20)
-        name = peer.keys.entry("page", "k")
         assert (await peer.invalidate(Key("page", "k"))).acknowledged
         invalidated.set()
+        name, client = peer.keys.entry("page", "k"), server.client()
         await eventually(lambda: client.exists(name), "the set")
+        yield peer, setting
+
+
+async def test_what_another_loaded_before_an_invalidation_is_not_taken_for_what_was_set(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """It may have the same header: born there, stored in the same millisecond, for as long."""
+    replaced, client = threading.Event(), redis_server.client()
+    async with set_whose_loop_stands_still(redis_server, prefix, replaced) as (peer, setting):
+        name = peer.keys.entry("page", "k")
         header = client.getrange(name, 0, HEADER_BYTES - 1)
         client.set(name, header + msgspec.msgpack.encode("old"), keepttl=True)
         replaced.set()
@@ -235,28 +251,11 @@ async def test_what_a_late_delete_has_taken_for_what_it_killed_is_stored_again(
     redis_server: RedisServer, prefix: str, ends: bool
 ) -> None:
     """Unless it was invalidated after it was set."""
-    ready, invalidated, deleted = threading.Event(), threading.Event(), threading.Event()
-    client = redis_server.client()
-
-    async def set_slowly() -> bool:
-        async with manager(redis_server, prefix) as cache:
-            await cache.get("page", "another")
-            ready.set()
-            await asyncio.to_thread(invalidated.wait, 20)
-            # The loop stands still between the write that sets and what follows the server's reply.
-            cache.link.before_flush(lambda: cache.link.before_flush(lambda: _stand_still(deleted)))
-            return await cache.set("page", "k", "set")
-
-    async with manager(redis_server, prefix) as peer:
-        setting = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(set_slowly())))
-        await asyncio.to_thread(ready.wait, 20)
-        name = peer.keys.entry("page", "k")
-        assert (await peer.invalidate(Key("page", "k"))).acknowledged
-        invalidated.set()
-        await eventually(lambda: client.exists(name), "the set")
+    deleted, client = threading.Event(), redis_server.client()
+    async with set_whose_loop_stands_still(redis_server, prefix, deleted) as (peer, setting):
         if ends:
             assert (await peer.invalidate(Key("page", "k"))).acknowledged
-        client.delete(name)
+        client.delete(peer.keys.entry("page", "k"))
         deleted.set()
         assert await setting
         assert await peer.get("page", "k") == (None if ends else "set")
