@@ -142,7 +142,6 @@ class RedisTier(Judging):
             else:
                 link.post_packed(command, future.set_result, loop)
         except LinkError as error:
-            link.flush_soon()  # the look at the log may be queued
             asked.pop(command, None)
             future.set_result(error)
         return future

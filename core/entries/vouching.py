@@ -87,7 +87,6 @@ class Vouching:
             take = partial(self._take, one, check, log.version, future)
             self._link.post_packed(command, take, loop)
         except LinkError:
-            self._link.flush_soon()  # the look at the log may be queued
             settle(future, Commit.UNREACHABLE)
         return future
 

@@ -73,8 +73,7 @@ class Sending(Calls):
             packed: The command.
             handler: Called with the reply (or error) inside the read callback.
             loop: The event loop that runs.
-            more: Whether another follows at once that this one is to leave with. Where it can't be queued,
-                the caller sees to it that this one leaves: `flush_soon`.
+            more: Whether another follows at once that this one is to leave with.
 
         Raises:
             LinkError: The link is down; nothing was sent.
@@ -89,6 +88,8 @@ class Sending(Calls):
             or self._unsent > MAX_UNSENT_BYTES
             or loop is not self._loop
         ):
+            if self._buffer and loop is self._loop:
+                self.flush_soon()  # one that was to leave with this one leaves without it, if need be
             self._check_ready()
             self._queue(packed, handler)
             return

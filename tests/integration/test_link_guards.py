@@ -110,3 +110,14 @@ def test_what_waited_on_a_loop_that_was_closed_holds_up_nothing_on_the_next(
     command = [sys.executable, "-W", "ignore", "-c", ANOTHER_LOOP, redis_server.url, prefix]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "went on\n", done.stderr
+
+
+async def test_a_look_whose_read_is_refused_leaves_without_it(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make_manager(redis_server, prefix) as cache:
+        with monkeypatch.context() as full:
+            full.setattr("stoker.core.link.sending.MAX_PENDING", 1)
+            assert await cache.get("db_query", "k") is None
+        async with asyncio.timeout(10):
+            assert await cache.log.catch_up()
